@@ -1,0 +1,199 @@
+"""Jobs: what can be asked, how it stands, how it ended. All of it is plain data that fits in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "JobKind",
+    "JobStatus",
+    "Outcome",
+    "RestoreMode",
+    "SnapshotRequest",
+    "RestoreRequest",
+    "CompareRequest",
+    "Request",
+    "SnapshotResult",
+    "RestoreResult",
+    "JobInfo",
+    "request_from_json",
+]
+
+
+class JobKind(IntEnum):
+    """JOB:KIND, in the order of its states."""
+
+    NONE = 0
+    SNAPSHOT = 1
+    RESTORE = 2
+    COMPARE = 3
+    IMPORT = 4
+    EXPORT = 5
+    OTHER = 6
+
+
+class JobStatus(IntEnum):
+    """JOB:STATUS, in the order of its states."""
+
+    IDLE = 0
+    PENDING = 1
+    IN_PROGRESS = 2
+    COMPLETED = 3
+    FAILED = 4
+    RETRYING = 5
+    ABORTED = 6
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a job in this state has ended."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.ABORTED)
+
+
+class Outcome(IntEnum):
+    """STATUS of a group of control PVs, in the order of its states."""
+
+    NONE = 0
+    RUNNING = 1
+    OK = 2
+    PARTIAL = 3
+    FAILED = 4
+    REFUSED = 5
+    ABORTED = 6
+
+
+class RestoreMode(IntEnum):
+    """RESTORE:MODE, in the order of its states."""
+
+    CHANGED = 0
+    ALL = 1
+    DRY_RUN = 2
+
+
+@dataclass(frozen=True)
+class SnapshotRequest:
+    """Take a snapshot. An empty title becomes the local time; an empty selection is everything."""
+
+    kind: ClassVar[JobKind] = JobKind.SNAPSHOT
+    title: str = ""
+    comment: str = ""
+    labels: tuple[str, ...] = ()
+    selection: str = ""
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """Write a snapshot back. `names` (when not None) limits it to these PVs, before the selection does."""
+
+    kind: ClassVar[JobKind] = JobKind.RESTORE
+    snapshot_id: int
+    mode: RestoreMode = RestoreMode.CHANGED
+    selection: str = ""
+    verify: bool = True
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """Compare snapshots a and b; 0 is the live machine, -1 the reference. Tolerances where a PV has none."""
+
+    kind: ClassVar[JobKind] = JobKind.COMPARE
+    a: int
+    b: int
+    selection: str = ""
+    atol: float = 0.0
+    rtol: float = 0.0
+
+
+Request = SnapshotRequest | RestoreRequest | CompareRequest
+
+_REQUESTS: dict[JobKind, type[Request]] = {c.kind: c for c in (SnapshotRequest, RestoreRequest, CompareRequest)}
+
+
+def request_from_json(kind: JobKind, data: Mapping[str, Any]) -> Request:
+    """The request that `dataclasses.asdict` made `data` from."""
+    cls = _REQUESTS[kind]
+    known = {f.name for f in fields(cls)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    if "mode" in values:
+        values["mode"] = RestoreMode(values["mode"])
+    return cls(**values)
+
+
+@dataclass(frozen=True)
+class SnapshotResult:
+    """How a snapshot ended. `missing_names` with `missing_reasons` are all PVs that had no value."""
+
+    snapshot_id: int
+    title: str
+    taken: datetime
+    count: int
+    missing: int
+    missing_names: tuple[str, ...] = ()
+    missing_reasons: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        return _to_json(self)
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """How a restore ended: total == written + unchanged + skipped + failed + mismatch.
+
+    In a dry run `written` counts what would be written. `backup_id` is 0 when nothing was to be written.
+    """
+
+    snapshot_id: int
+    mode: RestoreMode
+    outcome: Outcome
+    total: int
+    written: int
+    unchanged: int
+    skipped: int
+    failed: int
+    mismatch: int
+    backup_id: int = 0
+    bad_names: tuple[str, ...] = ()
+    bad_reasons: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        return _to_json(self)
+
+
+def _to_json(result: Any) -> dict[str, Any]:
+    data = asdict(result)
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in data.items()}
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """A job as it stands. `result` is what its handler returned, in the process that ran it, else its JSON."""
+
+    id: int
+    kind: JobKind
+    status: JobStatus
+    title: str = ""
+    user: str = ""
+    host: str = ""
+    attempt: int = 1
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    result: Any = field(default=None, compare=False)
+
+    @property
+    def progress(self) -> float:
+        """Percent, 0 to 100."""
+        if self.status is JobStatus.COMPLETED:
+            return 100.0
+        return 100.0 * self.done / self.total if self.total else 0.0
