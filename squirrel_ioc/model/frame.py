@@ -112,7 +112,7 @@ class Frame:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """Which rows have a value."""
-        return self.state == State.VALUE
+        return np.equal(self.state, State.VALUE)
 
     @cached_property
     def side_index(self) -> dict[int, int]:

@@ -117,7 +117,7 @@ def request_from_json(kind: JobKind, data: Mapping[str, Any]) -> Request:
     """The request that `dataclasses.asdict` made `data` from."""
     cls = _REQUESTS[kind]
     known = {f.name for f in fields(cls)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
     if "mode" in values:
         values["mode"] = RestoreMode(values["mode"])
     return cls(**values)
