@@ -58,7 +58,7 @@ class Catalogue:
     @classmethod
     def of(cls, entries: Sequence[Entry], version: int = 0) -> Catalogue:
         """A catalogue the store knows nothing of."""
-        return cls(tuple(entries), ChannelList.of(cls.channel_names(entries)), version)
+        return cls(tuple(entries), ChannelList.of(cls.channel_names(entries), len(entries)), version)
 
     def __len__(self) -> int:
         return len(self.entries)

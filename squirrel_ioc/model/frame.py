@@ -26,16 +26,19 @@ class ChannelList:
     """An ordered, immutable list of channels. Compared by identity: two lists are two objects.
 
     `ids` are the store's channel numbers, int32, same length; zero where the store has not seen a channel.
+    The first `setpoints` channels are setpoints, which a restore may write; those that follow are readbacks. The
+    store keeps this number with the list.
     """
 
     names: tuple[str, ...]
     ids: NDArray[np.int32]
+    setpoints: int
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> ChannelList:
-        """A list the store knows nothing of."""
+    def of(cls, names: Iterable[str], setpoints: int | None = None) -> ChannelList:
+        """A list the store knows nothing of; all setpoints unless said otherwise."""
         t = tuple(names)
-        return cls(t, np.zeros(len(t), np.int32))
+        return cls(t, np.zeros(len(t), np.int32), len(t) if setpoints is None else setpoints)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,8 +56,10 @@ class ChannelList:
         return a
 
     def take(self, rows: NDArray[np.intp]) -> ChannelList:
-        """The sub-list of these rows, in the order given."""
-        return ChannelList(tuple(self.array[rows].tolist()), self.ids[rows])
+        """The sub-list of these rows, which must be ascending."""
+        return ChannelList(
+            tuple(self.array[rows].tolist()), self.ids[rows], int(np.count_nonzero(rows < self.setpoints))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +194,8 @@ class Frame:
         rows = np.cumsum([0] + [len(f) for f in frames])
         sides = np.cumsum([0] + [len(f.side) for f in frames])
         if channels is None:
-            channels = ChannelList(
-                tuple(name for f in frames for name in f.channels.names),
-                np.concatenate([f.channels.ids for f in frames]),
-            )
+            names = tuple(name for f in frames for name in f.channels.names)
+            channels = ChannelList(names, np.concatenate([f.channels.ids for f in frames]), len(names))
 
         def column(name: str) -> Any:
             return np.concatenate([getattr(f, name) for f in frames])
