@@ -55,6 +55,11 @@ class ChannelList:
         a[:] = self.names
         return a
 
+    @cached_property
+    def setpoint_list(self) -> ChannelList:
+        """The setpoints alone; always the same object."""
+        return self if self.setpoints == len(self) else self.take(np.arange(self.setpoints))
+
     def take(self, rows: NDArray[np.intp]) -> ChannelList:
         """The sub-list of these rows, which must be ascending."""
         return ChannelList(
@@ -153,8 +158,10 @@ class Frame:
         meta = self.metas[int(self.meta[row])]
         return meta.count > 1 or int(self.count[row]) != 1
 
-    def take(self, rows: NDArray[np.intp]) -> Frame:
-        """The frame of these rows, which must be ascending."""
+    def take(self, rows: NDArray[np.intp], channels: ChannelList | None = None) -> Frame:
+        """The frame of these rows, which must be ascending; `channels` saves making their list again."""
+        if len(rows) == len(self):
+            return self
         side_row, side_end, side = self.side_row, self.side_end, self.side
         if len(side_row):
             where = np.full(len(self), -1, np.int64)
@@ -168,7 +175,7 @@ class Frame:
                 side_row, side_end = side_row[keep], np.cumsum(lengths)
             side_row = where[side_row].astype(np.int32)
         return Frame(
-            self.channels.take(rows),
+            channels or self.channels.take(rows),
             self.state[rows],
             self.dbf[rows],
             self.count[rows],

@@ -189,11 +189,14 @@ class JobInfo:
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    percent: float | None = None
     result: Any = field(default=None, compare=False)
 
     @property
     def progress(self) -> float:
-        """Percent, 0 to 100."""
+        """Percent, 0 to 100: `percent` where a job has phases, else done / total."""
         if self.status is JobStatus.COMPLETED:
             return 100.0
+        if self.percent is not None:
+            return self.percent
         return 100.0 * self.done / self.total if self.total else 0.0
