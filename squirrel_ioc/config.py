@@ -1,0 +1,266 @@
+"""The settings: one YAML file, overridden by `SQUIRREL_...` environment variables, checked as a whole.
+
+`load_settings` is the way in. The model classes can be made directly (in tests, in the demo); the paths in them are
+then what was given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from squirrel_ioc._settings_file import read_settings
+
+__all__ = [
+    "Settings",
+    "DatabaseSettings",
+    "CatalogueSettings",
+    "CaSettings",
+    "RestoreSettings",
+    "LogSettings",
+    "load_settings",
+    "MAX_PREFIX",
+    "MAX_VIEW",
+]
+
+MAX_PREFIX = 20
+"""Characters of the prefix: with it, every control PV stays below the 60 of an EPICS record name."""
+
+MAX_VIEW = 12
+"""Characters of a view's name, for the same reason."""
+
+# What EPICS base accepts in a record name (dbLexRoutines.c, dbRecordNameValidate), of printable ASCII.
+_RECORD_NAME = re.compile(r"(?![-+\[{])[!#%&(-\-/-~]+")
+_VIEW = re.compile(r"[A-Za-z0-9_-]+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_GROUPS = frozenset(
+    ("SNAP", "RESTORE", "JOB", "DIFF", "LIST", "REF", "HIST", "PVS", "IOCS", "DB", "FILE")
+    + ("STORE", "SAFE", "ILK", "SCHED", "WATCH", "AUTO", "GUARD")  # reserved
+)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+def _words(value: Any) -> Any:
+    """A list may be one string, as in EPICS_CA_ADDR_LIST and in environment variables."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _paths(value: Any) -> Any:
+    """A list of files may be one string, as in PATH."""
+    return [p for p in value.split(os.pathsep) if p] if isinstance(value, str) else value
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty: the control PVs would have the names of every other service's")
+    if len(value) > MAX_PREFIX:
+        raise ValueError(
+            f"has {len(value)} characters, at most {MAX_PREFIX} are possible: the names of the control PVs must stay "
+            "below the 60 characters of an EPICS record name"
+        )
+    if not _RECORD_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} cannot begin the name of an EPICS record")
+    return value
+
+
+def _interface(value: str) -> str:
+    try:
+        return str(IPv4Address(value))
+    except AddressValueError:
+        raise ValueError(f"{value!r} is not an IPv4 address") from None
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.partition(":")
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{value!r} is not host or host:port")
+    if colon and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(f"{value!r}: the port must be 1 to 65535")
+    return value
+
+
+def _views(value: tuple[str, ...]) -> tuple[str, ...]:
+    for i, name in enumerate(value):
+        if not _VIEW.fullmatch(name) or len(name) > MAX_VIEW:
+            raise ValueError(f"{name!r} must be 1 to {MAX_VIEW} letters, digits, - or _")
+        if name in _GROUPS:
+            raise ValueError(f"{name!r} is the name of a group of control PVs")
+        if name in value[:i]:
+            raise ValueError(f"{name!r} is there twice")
+    return value
+
+
+def _dsn(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError("must be postgresql://user:password@host:port/database")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=3600)]
+Pause = Annotated[float, BeforeValidator(_number), Field(ge=0, le=3600)]
+Number = Annotated[int, BeforeValidator(_number)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+
+class DatabaseSettings(_Section):
+    """Where snapshots are kept."""
+
+    dsn: Annotated[SecretStr, AfterValidator(_dsn)] | None = Field(
+        default=None, description="PostgreSQL server, postgresql://user:password@host:port/database. Absent: embedded"
+    )
+    pool_size: Number = Field(default=8, ge=2, le=100, description="connections held at most")
+    connect_timeout_s: Seconds = Field(default=10.0, description="to wait for a connection, seconds")
+    command_timeout_s: Seconds = Field(default=60.0, description="to wait for one statement, seconds")
+
+
+class CatalogueSettings(_Section):
+    """Which PVs the service looks after."""
+
+    files: Annotated[tuple[FilePath, ...], BeforeValidator(_paths)] = Field(
+        default=(), description="YAML and CSV files, relative to the settings file"
+    )
+
+
+class CaSettings(_Section):
+    """Channel Access to the machine."""
+
+    addr_list: Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_words)] = Field(
+        default=(), description="where to search, host or host:port. Empty: EPICS_CA_ADDR_LIST of the environment"
+    )
+    auto_addr_list: bool = Field(
+        default=True, description="also search on every local network. Without an addr_list the environment decides"
+    )
+    connect_timeout_s: Seconds = Field(default=10.0, description="to wait for channels to connect, seconds")
+    timeout_s: Seconds = Field(default=5.0, description="to wait for an IOC's answer to a read, seconds")
+    put_timeout_s: Seconds = Field(default=10.0, description="to wait for the completion of a write, seconds")
+    max_in_flight_per_ioc: Number = Field(default=2000, ge=1, le=1_000_000, description="requests under way to one IOC")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_auto_beside_a_list(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("addr_list") and "auto_addr_list" not in data:
+            return {**data, "auto_addr_list": False}
+        return data
+
+    def environment(self) -> dict[str, str]:
+        """The EPICS_CA_* variables these settings stand for; what is absent is left to the process's environment."""
+        variables = {}
+        if self.addr_list:
+            variables["EPICS_CA_ADDR_LIST"] = " ".join(self.addr_list)
+        if "auto_addr_list" in self.model_fields_set:
+            variables["EPICS_CA_AUTO_ADDR_LIST"] = "YES" if self.auto_addr_list else "NO"
+        return variables
+
+
+class RestoreSettings(_Section):
+    """How a restore verifies."""
+
+    verify_delay_s: Pause = Field(default=0.0, description="between the last write and the first readback, seconds")
+    verify_timeout_s: Pause = Field(
+        default=2.0, description="to let readbacks follow: what does not match is read again until then, seconds"
+    )
+
+
+class LogSettings(_Section):
+    """The log, on standard error."""
+
+    level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)
+    ] = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    format: Literal["text", "json"] = Field(default="text", description="text for people, json for machines")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Environment variables win over what is given."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SQUIRREL_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        default="SQRL:", description="begins the name of every control PV"
+    )
+    port: Number = Field(default=5064, ge=1, le=65535, description="of the Channel Access server, UDP and TCP")
+    interfaces: Annotated[tuple[Annotated[str, AfterValidator(_interface)], ...], BeforeValidator(_words)] = Field(
+        default=("0.0.0.0",),  # noqa: S104 - an IOC is there to be found; loopback is one line in the file
+        min_length=1,
+        description="IPv4 addresses the Channel Access server listens on",
+    )
+    state_dir: FilePath = Field(
+        default=Path("state"), description="folder of the embedded database, relative to the settings file"
+    )
+    exchange_dir: FilePath | None = Field(
+        default=None, description="folder for FILE:IMPORT and FILE:EXPORT, relative to the settings file. Absent: none"
+    )
+    views: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_views)] = Field(
+        default=(), description="names of private copies of the DIFF, LIST and HIST PVs, one a console"
+    )
+    database: DatabaseSettings = DatabaseSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
+    ca: CaSettings = CaSettings()
+    restore: RestoreSettings = RestoreSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings in `path` (None: the defaults), with the overrides of the environment.
+
+    Relative paths, also those from the environment, are relative to the folder of `path` (None: the current one).
+
+    Raises:
+        SettingsError: one line for each thing that is wrong: file and line (or variable), key, reason.
+    """
+    settings = read_settings(path, Settings)
+    folder = Path.cwd() if path is None else path.absolute().parent
+
+    def resolved(p: Path) -> Path:
+        return folder / p.expanduser()
+
+    return settings.model_copy(
+        update={
+            "state_dir": resolved(settings.state_dir),
+            "exchange_dir": settings.exchange_dir and resolved(settings.exchange_dir),
+            "catalogue": CatalogueSettings(files=tuple(resolved(p) for p in settings.catalogue.files)),
+        }
+    )
