@@ -1,1 +1,6 @@
+"""What the service does: jobs, and the queue that brings them."""
 
+from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.jobs.queue import Jobs
+
+__all__ = ["Jobs", "Targets"]

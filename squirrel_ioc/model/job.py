@@ -136,6 +136,18 @@ class SnapshotResult:
     missing_reasons: tuple[str, ...] = ()
     duration_s: float = 0.0
 
+    @property
+    def outcome(self) -> Outcome:
+        """PARTIAL when a PV had no value."""
+        return Outcome.PARTIAL if self.missing else Outcome.OK
+
+    def summary(self) -> str:
+        """One line for a person."""
+        text = f"snapshot {self.snapshot_id}: {self.count} PVs stored"
+        if self.missing:
+            text += f", {self.missing} without a value ({self.missing_names[0]}: {self.missing_reasons[0]})"
+        return text
+
     def to_json(self) -> dict[str, Any]:
         """For the job's row."""
         return _to_json(self)
@@ -161,6 +173,15 @@ class RestoreResult:
     bad_names: tuple[str, ...] = ()
     bad_reasons: tuple[str, ...] = ()
     duration_s: float = 0.0
+
+    def summary(self) -> str:
+        """One line for a person."""
+        verb = "would be written" if self.mode is RestoreMode.DRY_RUN else "written"
+        text = f"snapshot {self.snapshot_id}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
+        for number, word in ((self.skipped, "skipped"), (self.failed, "failed"), (self.mismatch, "mismatch")):
+            if number:
+                text += f", {number} {word}"
+        return f"{text} ({self.bad_names[0]}: {self.bad_reasons[0]})" if self.bad_names else text
 
     def to_json(self) -> dict[str, Any]:
         """For the job's row."""

@@ -1,0 +1,68 @@
+"""The composition root: the one place that puts the parts together, starts them and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from squirrel_ioc.ca import Machine
+from squirrel_ioc.config import Settings
+from squirrel_ioc.formats.catalogue import load_catalogue
+from squirrel_ioc.ioc import ControlIoc, Service
+from squirrel_ioc.jobs import Jobs
+from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.store import Store
+
+__all__ = ["App"]
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """The service: store, catalogue, machine, jobs, control PVs; started in this order, stopped in the reverse."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalogue = Catalogue.of(())
+
+    async def run(self, stop: asyncio.Event, *, wait_db: bool = False, ready: asyncio.Event | None = None) -> None:
+        """Serve until `stop` is set. `ready` is set when the control PVs can be found.
+
+        Raises CatalogueError, DatabaseDownError, StoreError, or ControlPvError when the CA port is taken.
+        """
+        entries = await asyncio.to_thread(self._read_catalogue)
+        async with AsyncExitStack() as stack:
+            store = await Store.open(self.settings.database, self.settings.state_dir, wait=wait_db)
+            stack.push_async_callback(store.close)
+            if entries is None:
+                self.catalogue = await store.load_catalogue()
+            else:
+                self.catalogue = await store.save_catalogue(entries)
+            log.info("catalogue: %d setpoints, %d PVs", len(self.catalogue), len(self.catalogue.channels))
+
+            machine = Machine(self.settings.ca)
+            await machine.start()
+            stack.push_async_callback(machine.stop)
+            await machine.watch(self.catalogue.channels)
+
+            jobs = Jobs(store, machine, lambda: self.catalogue, self.settings)
+            await jobs.start()
+            stack.push_async_callback(jobs.stop)
+
+            service = Service(
+                settings=self.settings, store=store, machine=machine, jobs=jobs, catalogue=lambda: self.catalogue
+            )
+            control = ControlIoc(service)
+            await control.start()
+            stack.push_async_callback(control.stop)
+            log.info("control PVs %s* on port %d", self.settings.prefix, self.settings.port)
+            if ready is not None:
+                ready.set()
+            await stop.wait()
+            log.info("stopping")
+
+    def _read_catalogue(self) -> Sequence[Entry] | None:
+        files = self.settings.catalogue.files
+        return load_catalogue(files) if files else None

@@ -1,0 +1,60 @@
+"""What a running job is given, and how it tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from squirrel_ioc.config import Settings
+from squirrel_ioc.errors import SquirrelError
+from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.store import Store
+
+__all__ = ["JobContext", "JobFailedError", "JobAbortedError"]
+
+
+class JobFailedError(SquirrelError):
+    """A job ended badly, and `result` says what it had done by then."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class JobAbortedError(SquirrelError):
+    """A job was stopped by somebody, and `result` says what it had done by then."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass
+class JobContext:
+    """One run of one job. The catalogue is the one that was valid when the job started."""
+
+    id: int
+    user: str
+    host: str
+    attempt: int
+    store: Store
+    targets: Targets
+    catalogue: Catalogue
+    settings: Settings
+    report: Callable[[int, int, str, float], None]
+    """report(done, total, message, percent): may be called often, is published at a bounded rate."""
+    aborted_by: str = field(default="", init=False)
+    partial: Any = field(default=None, init=False)
+    """What a job that is interrupted has to show for itself."""
+
+    @property
+    def aborted(self) -> bool:
+        """Whether somebody has asked the job to stop."""
+        return bool(self.aborted_by)
+
+    def check_abort(self) -> None:
+        """Raise JobAbortedError when somebody has asked the job to stop."""
+        if self.aborted_by:
+            raise JobAbortedError(f"aborted by {self.aborted_by}", self.partial)

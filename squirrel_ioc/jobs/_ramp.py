@@ -1,0 +1,76 @@
+"""Writing in steps: PVs with a `max_step` walk to their value, all of them side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.jobs._ports import AbortCheck, Targets
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.values import Dbf, WriteState
+
+__all__ = ["needs_ramp", "ramp"]
+
+_ABORT_POLL_S = 0.1
+_INTEGER = (Dbf.CHAR, Dbf.SHORT, Dbf.LONG)
+_RAMPED = (Dbf.CHAR, Dbf.SHORT, Dbf.LONG, Dbf.FLOAT, Dbf.DOUBLE)
+
+
+def needs_ramp(target: Frame, start: NDArray[np.float64], max_step: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """bool[N]: numeric scalars with a `max_step` smaller than the way from `start` to the target.
+
+    A way that is not finite cannot be divided into steps; such a value is written at once.
+    """
+    distance = np.abs(target.number - start)
+    return np.isin(target.dbf, _RAMPED) & np.isfinite(distance) & (distance > max_step)
+
+
+async def ramp(
+    targets: Targets,
+    target: Frame,
+    start: NDArray[np.float64],
+    max_step: NDArray[np.float64],
+    step_period: NDArray[np.float64],
+    *,
+    abort: AbortCheck,
+    moved: Callable[[int], None],
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Walk every row of `target` from `start`; `moved(n)` after each round says how many have arrived.
+
+    Returns a WriteState a row and the last value confirmed by the IOC. A row that fails stays where it is.
+    """
+    clock = asyncio.get_running_loop()
+    # An integer PV walks in whole steps, of at least one.
+    step = np.where(np.isin(target.dbf, _INTEGER), np.maximum(np.floor(max_step), 1.0), max_step)
+    steps = np.ceil(np.abs(target.number - start) / step).astype(np.int64)
+    taken = np.zeros(len(target), np.int64)
+    reached = start.copy()
+    state = np.full(len(target), WriteState.NOT_ISSUED, np.uint8)
+    walking = np.ones(len(target), bool)
+    due_at = np.full(len(target), clock.time())
+    while walking.any() and not abort():
+        wait = due_at[walking].min() - clock.time()
+        if wait > 0:
+            await asyncio.sleep(min(wait, _ABORT_POLL_S))
+            continue
+        now = clock.time()
+        rows = np.flatnonzero(walking & (due_at <= now))
+        taken[rows] += 1
+        last = taken[rows] == steps[rows]
+        on_the_way = start[rows] + np.sign(target.number[rows] - start[rows]) * step[rows] * taken[rows]
+        values = np.where(last, target.number[rows], on_the_way)
+        outcome = await targets.write(replace(target.take(rows), number=values), abort=abort)
+        done = outcome == WriteState.DONE
+        reached[rows[done]] = values[done]
+        state[rows[~done]] = outcome[~done]
+        arrived = done & last
+        state[rows[arrived]] = WriteState.DONE
+        walking[rows[~done | arrived]] = False
+        due_at[rows] = now + step_period[rows]  # a late step is never made up for by a quick one
+        moved(int(np.count_nonzero(~walking)))
+    return state, reached
+

@@ -1,0 +1,60 @@
+"""What becomes of jobs whose process died: decided once, when the service starts and nobody else works."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+from pgqueuer.adapters.persistence.queries import Queries
+
+from squirrel_ioc.jobs._runner import MAX_ATTEMPTS
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
+from squirrel_ioc.store import Store
+
+__all__ = ["recover", "ENTRYPOINT"]
+
+ENTRYPOINT = "squirrel_job"
+"""The name under which jobs stand in pgqueuer's queue; the payload is the job's id."""
+
+_RETRY_WITHIN = timedelta(minutes=5)
+
+log = logging.getLogger(__name__)
+
+
+async def recover(store: Store) -> None:
+    """Retry interrupted snapshots, end interrupted restores, and leave nothing else in the queue."""
+    unfinished = await store.unfinished_jobs()
+    async with store.transaction() as connection:
+        queries = Queries(AsyncpgDriver(connection))
+        await queries.clear_queue(ENTRYPOINT)
+        for info in unfinished:
+            settled = await _settle(store, info)
+            await store.update_job(settled, connection)
+            if settled.status is JobStatus.RETRYING:
+                await queries.enqueue(ENTRYPOINT, str(info.id).encode())
+            log.warning("job %d (%s): %s", info.id, info.title, settled.message)
+
+
+async def _settle(store: Store, info: JobInfo) -> JobInfo:
+    now = datetime.now(UTC)
+    snapshot = await store.snapshot_of_job(info.id)
+    if info.kind is JobKind.SNAPSHOT:
+        if snapshot is not None:
+            message = f"snapshot {snapshot.id} was stored before the service stopped"
+            return replace(info, status=JobStatus.COMPLETED, message=message, finished=now)
+        young = info.created is not None and now - info.created < _RETRY_WITHIN
+        if young and info.attempt < MAX_ATTEMPTS:
+            return replace(
+                info, status=JobStatus.RETRYING, attempt=info.attempt + 1, message="the service stopped; trying again"
+            )
+        return replace(info, status=JobStatus.FAILED, message="the service stopped before it was taken", finished=now)
+    if info.kind is JobKind.RESTORE and info.status is JobStatus.IN_PROGRESS:
+        message = f"interrupted after at least {info.done} of {info.total} writes"
+        if snapshot is None:
+            message = "interrupted before the first write"
+        else:
+            message += f"; snapshot {snapshot.id} holds what stood before"
+        return replace(info, status=JobStatus.FAILED, message=message, finished=now)
+    return replace(info, status=JobStatus.FAILED, message="the service stopped before it was started", finished=now)

@@ -1,0 +1,204 @@
+"""Runs one job: its states, its progress, its end. The queue delivers; the job's row is what counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from squirrel_ioc.config import Settings
+from squirrel_ioc.errors import DatabaseDownError, SquirrelError
+from squirrel_ioc.jobs._context import JobAbortedError, JobContext, JobFailedError
+from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.jobs._state import JobBoard
+from squirrel_ioc.jobs.restore import restore_snapshot
+from squirrel_ioc.jobs.snapshot import take_snapshot
+from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, request_from_json
+from squirrel_ioc.store import Store
+
+__all__ = ["JobRunner", "RetryLaterError", "MAX_ATTEMPTS"]
+
+MAX_ATTEMPTS = 3
+"""Times a snapshot is tried before it is FAILED for good. A restore is tried once."""
+
+_BACK_OFF_S = 1.0
+_PROGRESS_PERIOD_S = 0.2
+_ROW_PERIOD_S = 0.5
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[JobContext, Any], Awaitable[Any]]
+HANDLERS: Mapping[JobKind, Handler] = {
+    JobKind.SNAPSHOT: take_snapshot,
+    JobKind.RESTORE: restore_snapshot,
+}
+
+
+class RetryLaterError(SquirrelError):
+    """The job is to be delivered again after `delay_s`."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(f"retry in {delay_s:g} s")
+        self.delay_s = delay_s
+
+
+class JobRunner:
+    """Takes jobs that the queue delivers, one at a time."""
+
+    def __init__(
+        self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings, board: JobBoard
+    ) -> None:
+        self._store = store
+        self._targets = targets
+        self._catalogue = catalogue
+        self._settings = settings
+        self._board = board
+        self._one_at_a_time = asyncio.Lock()
+        self._contexts: dict[int, JobContext] = {}
+        self._unsaved: dict[int, JobInfo] = {}
+
+    def abort(self, job_id: int, by: str) -> bool:
+        """Ask a running job to stop; False when it does not run here."""
+        context = self._contexts.get(job_id)
+        if context is None:
+            return False
+        context.aborted_by = context.aborted_by or by
+        return True
+
+    async def run(self, job_id: int) -> None:
+        """Run a delivered job to its end. Delivering a job twice does no harm. Raises RetryLaterError."""
+        async with self._one_at_a_time:
+            info = self._board.job(job_id) or await self._store.job(job_id)
+            if info is None or info.status not in (JobStatus.PENDING, JobStatus.RETRYING):
+                return
+            await self._run(info, await self._store.job_request(job_id))
+
+    async def _run(self, info: JobInfo, request: Mapping[str, Any]) -> None:
+        info = replace(info, status=JobStatus.IN_PROGRESS, started=datetime.now(UTC), message="")
+        progress = _Progress(self._store, self._board, info)
+        context = JobContext(
+            id=info.id,
+            user=info.user,
+            host=info.host,
+            attempt=info.attempt,
+            store=self._store,
+            targets=self._targets,
+            catalogue=self._catalogue(),
+            settings=self._settings,
+            report=progress.report,
+        )
+        self._contexts[info.id] = context
+        try:
+            await self._store.update_job(info)
+            self._board.publish(info)
+            result = await HANDLERS[info.kind](context, request_from_json(info.kind, request))
+            await progress.close()
+            await self._end(_completed(progress.info, result))
+        except JobAbortedError as error:
+            await progress.close()
+            await self._end(_ended(progress.info, JobStatus.ABORTED, str(error), error.result))
+        except asyncio.CancelledError:
+            await progress.close()
+            message = _interrupted(context)
+            await asyncio.shield(self._end(_ended(progress.info, JobStatus.FAILED, message, context.partial)))
+            raise
+        except Exception as error:
+            await progress.close()
+            await self._failed(progress.info, context, error)
+        finally:
+            del self._contexts[info.id]
+
+    async def _failed(self, info: JobInfo, context: JobContext, error: Exception) -> None:
+        """A snapshot that hit a fault of the database is tried again; everything else is final."""
+        if not isinstance(error, SquirrelError):
+            log.exception("job %d (%s) failed", info.id, info.title, exc_info=error)
+        message = str(error) if isinstance(error, SquirrelError) else f"internal error: {error!r}"
+        if info.kind is JobKind.SNAPSHOT and isinstance(error, DatabaseDownError) and info.attempt < MAX_ATTEMPTS:
+            delay = _BACK_OFF_S * 2 ** (info.attempt - 1)
+            text = f"attempt {info.attempt} failed: {message}; next one in {delay:g} s"
+            again = replace(info, status=JobStatus.RETRYING, attempt=info.attempt + 1, message=text, done=0, percent=0.0)
+            self._board.publish(again)
+            await self._save(again)
+            raise RetryLaterError(delay)
+        result = error.result if isinstance(error, JobFailedError) else context.partial
+        if result is not None and getattr(result, "written", 0):
+            message = f"{_interrupted(context)}: {message}"
+        await self._end(_ended(info, JobStatus.FAILED, message, result))
+
+    async def _end(self, info: JobInfo) -> None:
+        """Commit the end of a job, then tell it: a status is reported after the commit, never before."""
+        await self._save(info)
+        self._board.publish(info)
+
+    async def _save(self, info: JobInfo) -> None:
+        """Write the job's row; while the database is away, keep it until `save_unsaved`."""
+        try:
+            await self._store.update_job(info)
+        except DatabaseDownError as error:
+            log.error("job %d: its end (%s) could not be stored yet: %s", info.id, info.status.name, error)
+            self._unsaved[info.id] = info
+
+    async def save_unsaved(self) -> None:
+        """Store what could not be stored while the database was away."""
+        for job_id, info in list(self._unsaved.items()):
+            await self._store.update_job(info)
+            self._unsaved.pop(job_id, None)
+
+
+class _Progress:
+    """Passes a job's reports on: to the control PVs at most five times a second, to its row twice."""
+
+    def __init__(self, store: Store, board: JobBoard, info: JobInfo) -> None:
+        self.info = info
+        self._store = store
+        self._board = board
+        self._published = 0.0
+        self._stored = time.monotonic()
+        self._writing: asyncio.Task[None] | None = None
+
+    def report(self, done: int, total: int, message: str, percent: float) -> None:
+        now = time.monotonic()
+        percent = max(percent, self.info.percent or 0.0)
+        if total == self.info.total:
+            done = max(done, self.info.done)
+        self.info = replace(self.info, done=done, total=total, message=message, percent=min(percent, 99.0))
+        if now - self._published >= _PROGRESS_PERIOD_S:
+            self._published = now
+            self._board.publish(self.info)
+        if now - self._stored >= _ROW_PERIOD_S and (self._writing is None or self._writing.done()):
+            self._stored = now
+            self._writing = asyncio.create_task(self._write(self.info))
+
+    async def _write(self, info: JobInfo) -> None:
+        try:
+            await self._store.update_job(info)
+        except DatabaseDownError as error:
+            log.warning("job %d: its progress could not be stored: %s", info.id, error)
+
+    async def close(self) -> None:
+        """No progress is written after this, so that none can overwrite the job's end."""
+        if self._writing is not None:
+            await self._writing
+
+
+def _completed(info: JobInfo, result: Any) -> JobInfo:
+    outcome = getattr(result, "outcome", Outcome.OK)
+    status = JobStatus.FAILED if outcome is Outcome.FAILED else JobStatus.COMPLETED
+    return _ended(replace(info, done=info.total), status, result.summary(), result)
+
+
+def _ended(info: JobInfo, status: JobStatus, message: str, result: Any) -> JobInfo:
+    return replace(info, status=status, message=message, finished=datetime.now(UTC), result=result)
+
+
+def _interrupted(context: JobContext) -> str:
+    result = context.partial
+    if result is None or not hasattr(result, "written"):
+        return "interrupted"
+    message = f"interrupted after {result.written} of {result.total} writes"
+    return f"{message}; snapshot {result.backup_id} holds what stood before" if result.backup_id else message

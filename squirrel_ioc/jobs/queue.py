@@ -1,0 +1,187 @@
+"""The jobs of the service: asked for here, delivered through Postgres by pgqueuer, run one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.models import Job as Delivery
+
+from squirrel_ioc.config import Settings
+from squirrel_ioc.errors import DatabaseDownError, RefusedError
+from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.jobs._recovery import ENTRYPOINT, recover
+from squirrel_ioc.jobs._runner import JobRunner, RetryLaterError
+from squirrel_ioc.jobs._state import JobBoard
+from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.job import (
+    JobInfo,
+    JobKind,
+    JobStatus,
+    Request,
+    RestoreRequest,
+    SnapshotRequest,
+)
+from squirrel_ioc.store import Store
+
+__all__ = ["Jobs"]
+
+MAX_QUEUED = 20
+"""Jobs that may wait. More are refused, so that nobody can fill the queue over the network."""
+
+_RECONNECT_S = 1.0
+_STOP_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """Submit jobs, follow them, abort them."""
+
+    def __init__(self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings) -> None:
+        self._store = store
+        self._board = JobBoard()
+        self._runner = JobRunner(store, targets, catalogue, settings, self._board)
+        self._task: asyncio.Task[None] | None = None
+        self._manager: QueueManager | None = None
+        self._stopping = False
+
+    @property
+    def current(self) -> JobInfo | None:
+        """The job now running, or the last one that ran."""
+        return self._board.current
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait for their turn."""
+        return self._board.queued
+
+    @property
+    def recent(self) -> list[JobInfo]:
+        """The last 50 jobs, newest first."""
+        return self._board.recent
+
+    def job(self, job_id: int) -> JobInfo | None:
+        """A recent job as it stands."""
+        return self._board.job(job_id)
+
+    def listen(self, callback: Callable[[JobInfo], None]) -> None:
+        """Call back on every change of every job, in the event loop."""
+        self._board.listen(callback)
+
+    async def start(self) -> None:
+        """Settle what an earlier process left behind, then take jobs."""
+        await recover(self._store)
+        self._board.load(await self._store.recent_jobs())
+        ready = asyncio.Event()
+        self._task = asyncio.create_task(self._take_jobs(ready), name="jobs")
+        await ready.wait()
+
+    async def stop(self) -> None:
+        """Take no more jobs, stop the running one before its next write, and wait for its end; bounded."""
+        self._stopping = True
+        for info in self._board.running():
+            self._runner.abort(info.id, "the service stopping")
+        if self._manager is not None:
+            self._manager.shutdown.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait([self._task], timeout=_STOP_S)
+            if not done:
+                log.error("a job did not stop within %g s; it is cancelled", _STOP_S)
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def submit(self, request: Request, *, user: str, host: str) -> int:
+        """Queue a job and return its id.
+
+        Raises RefusedError when the queue is full or the service stops, DatabaseDownError without a database.
+        """
+        if self._stopping:
+            raise RefusedError("the service is stopping")
+        if self.queued >= MAX_QUEUED:
+            raise RefusedError(f"{self.queued} jobs are waiting already")
+        if isinstance(request, RestoreRequest):
+            await self._check_restore(request)
+        now = datetime.now(UTC)
+        async with self._store.transaction() as connection:
+            job_id = await self._store.create_job(
+                connection, request.kind, asdict(request), title=_title(request), user=user, host=host, created=now
+            )
+            await Queries(AsyncpgDriver(connection)).enqueue(ENTRYPOINT, str(job_id).encode())
+        if self._board.job(job_id) is None:  # it may be running already
+            self._board.publish(
+                JobInfo(job_id, request.kind, JobStatus.PENDING, _title(request), user, host, created=now)
+            )
+        return job_id
+
+    async def _check_restore(self, request: RestoreRequest) -> None:
+        """Never two restores at once, and none of what does not exist."""
+        for info in self._board.unfinished():
+            if info.kind is JobKind.RESTORE:
+                state = "running" if info.status is JobStatus.IN_PROGRESS else "waiting"
+                raise RefusedError(f"{info.title} (job {info.id}, {info.user}@{info.host}) is {state}")
+        if await self._store.snapshot(request.snapshot_id) is None:
+            raise RefusedError(f"snapshot {request.snapshot_id} does not exist")
+
+    async def wait(self, job_id: int) -> JobInfo:
+        """The job in its terminal state."""
+        return await self._board.wait(job_id)
+
+    async def abort(self, job_id: int, by: str) -> bool:
+        """Stop a job: a running one before its next write, a waiting one at once. False when it has ended."""
+        info = self._board.job(job_id)
+        if info is None or info.status.terminal:
+            return False
+        if self._runner.abort(job_id, by):
+            return True
+        ended = replace(
+            info, status=JobStatus.ABORTED, message=f"aborted by {by} while waiting", finished=datetime.now(UTC)
+        )
+        await self._store.update_job(ended)
+        self._board.publish(ended)
+        return True
+
+    async def _take_jobs(self, ready: asyncio.Event) -> None:
+        """Keep a queue manager going, through every loss of the database."""
+        while not self._stopping:
+            try:
+                async with self._store.connection() as connection:
+                    await self._runner.save_unsaved()
+                    self._manager = QueueManager(Queries(AsyncpgDriver(connection)))
+                    self._manager.entrypoint(ENTRYPOINT)(self._deliver)
+                    ready.set()
+                    await self._manager.run(
+                        dequeue_timeout=timedelta(seconds=30), shutdown_on_listener_failure=True
+                    )
+            except (DatabaseDownError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning("the job queue has lost the database: %s", error)
+                await asyncio.sleep(_RECONNECT_S)
+            finally:
+                self._manager = None
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """What pgqueuer calls with a job. Nothing but a wish to try again leaves here."""
+        try:
+            await self._runner.run(int(delivery.payload or b"0"))
+        except RetryLaterError as retry:
+            raise RetryRequested(timedelta(seconds=retry.delay_s)) from retry
+
+
+def _title(request: Request) -> str:
+    match request:
+        case SnapshotRequest():
+            return request.title or "snapshot"
+        case RestoreRequest():
+            return f"restore of snapshot {request.snapshot_id}"
+        case _:
+            return f"compare {request.a} with {request.b}"

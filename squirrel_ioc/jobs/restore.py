@@ -1,0 +1,279 @@
+"""What happens on RESTORE:ID: look, back up, write in order, verify; and account for every PV."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.errors import RefusedError, SelectionError
+from squirrel_ioc.jobs._context import JobAbortedError, JobContext
+from squirrel_ioc.jobs._ledger import Ledger, Verdict
+from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
+from squirrel_ioc.jobs._ramp import needs_ramp, ramp
+from squirrel_ioc.jobs._rows import selected_rows
+from squirrel_ioc.model.compare import differs
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
+from squirrel_ioc.model.selection import parse
+from squirrel_ioc.model.snapshot import NewSnapshot, Snapshot
+from squirrel_ioc.model.values import State, WriteState
+
+__all__ = ["restore_snapshot"]
+
+_SETTLE_POLL_S = 0.1
+_READ, _WRITE = 10.0, 80.0  # percent of the progress bar that reading and writing end at
+
+
+async def restore_snapshot(job: JobContext, request: RestoreRequest) -> RestoreResult:
+    """Write a snapshot's setpoints back.
+
+    Raises RefusedError when there is nothing that could be restored, JobAbortedError with the result so far.
+    """
+    snapshot = await job.store.snapshot(request.snapshot_id)
+    if snapshot is None:
+        raise RefusedError(f"snapshot {request.snapshot_id} does not exist")
+    run = _Restore(job, request, snapshot, await _saved_values(job, request))
+    job.partial = run.result()
+    await run.look()
+    if request.mode is RestoreMode.DRY_RUN:
+        run.ledger.settle(run.ledger.open, Verdict.WRITTEN)
+        return run.result()
+    await run.back_up()
+    await run.write()
+    if request.verify and not job.aborted:
+        await run.verify()
+    if job.aborted:
+        result = run.result()
+        raise JobAbortedError(f"aborted by {job.aborted_by}: {result.written} of {result.total} PVs written", result)
+    return run.result()
+
+
+async def _saved_values(job: JobContext, request: RestoreRequest) -> Frame:
+    """The saved setpoints that are asked for, in the snapshot's order."""
+    whole = await job.store.load_frame(request.snapshot_id)
+    channels = whole.channels.setpoint_list
+    rows = np.arange(len(channels))
+    if request.names is not None:
+        wanted = set(request.names)
+        if unknown := wanted.difference(channels.names):
+            raise RefusedError(f"snapshot {request.snapshot_id} has no setpoint {min(unknown)!r}")
+        rows = np.flatnonzero(np.fromiter((name in wanted for name in channels.names), bool, len(channels)))
+    if request.selection.strip():
+        try:
+            taken = selected_rows(parse(request.selection), channels, job.catalogue, job.targets)
+        except SelectionError as error:
+            raise RefusedError(f"selection {request.selection!r}: {error}") from error
+        rows = np.intersect1d(rows, taken)
+    if not len(rows):
+        asked = f"selection {request.selection!r} matches" if request.selection.strip() else "there is"
+        raise RefusedError(f"{asked} no setpoint of snapshot {request.snapshot_id}")
+    return whole.take(rows, channels if len(rows) == len(channels) else None)
+
+
+class _Restore:
+    """One restore: the saved values, the ledger, and the steps in the order they are taken."""
+
+    def __init__(self, job: JobContext, request: RestoreRequest, snapshot: Snapshot, saved: Frame) -> None:
+        self.job = job
+        self.request = request
+        self.snapshot = snapshot
+        self.saved = saved
+        self.ledger = Ledger(len(saved))
+        self.entries = catalogue_rows(saved.channels, job.catalogue)
+        self.backup_id = 0
+        self.started = time.monotonic()
+        self._now_rows = np.zeros(0, np.intp)
+        self._now = saved
+
+    async def look(self) -> None:
+        """Preflight, and a read of what stands on the machine now. Leaves open what is to be written."""
+        job, ledger = self.job, self.ledger
+        live = job.targets.live(self.saved.channels)
+        check_targets(ledger, self.saved, self.entries, job.catalogue, live)
+        rows = ledger.open
+        saved = self.saved.take(rows)
+        self._report(f"reading {len(rows)} PVs", 0.0)
+        now = await job.targets.read(
+            saved.channels,
+            progress=lambda done, of: self._report(f"reading {of} PVs", _READ * done / max(of, 1)),
+            abort=lambda: job.aborted,
+        )
+        job.check_abort()
+        check_types(ledger, saved, now, rows)
+        if self.request.mode is not RestoreMode.ALL:
+            same = ~differs(saved, now, None, None)
+            ledger.settle(rows[same & (now.state == State.VALUE)], Verdict.UNCHANGED)
+        self._now, self._now_rows = now, rows
+
+    async def back_up(self) -> None:
+        """Store the present values of exactly the PVs to be written, before the first write."""
+        rows = self.ledger.open
+        if not len(rows):
+            return
+        self.job.check_abort()
+        self._report(f"backing up {len(rows)} PVs", _READ)
+        backup = await self.job.store.save_snapshot(
+            self._before(rows),
+            NewSnapshot(
+                title=f"Before restore of {self.snapshot.id}: {self.snapshot.title}",
+                taken=datetime.now(UTC),
+                user=self.job.user,
+                host=self.job.host,
+                job_id=self.job.id,
+                origin="backup",
+                automatic=True,
+            ),
+        )
+        self.backup_id = backup.id
+        self.job.partial = self.result()
+
+    async def write(self) -> None:
+        """Ascending order; each order is complete before the next one starts."""
+        todo = self.ledger.open
+        order = np.zeros(len(self.saved), np.int64)
+        known = self.entries >= 0
+        order[known] = self.job.catalogue.order[self.entries[known]]
+        for level in np.unique(order[todo]):
+            if self.job.aborted:
+                break
+            await self._write_order(todo[order[todo] == level])
+        self.ledger.settle(self.ledger.open, Verdict.SKIPPED, WriteState.NOT_ISSUED.reason)
+
+    async def _write_order(self, rows: NDArray[np.intp]) -> None:
+        target, entries, catalogue = self.saved.take(rows), self.entries[rows], self.job.catalogue
+        start = self._before(rows).number
+        walk = needs_ramp(target, start, catalogue.max_step[entries])
+        at_once, ramped = np.flatnonzero(~walk), np.flatnonzero(walk)
+        before = len(self.saved) - len(self.ledger.open)
+        if len(at_once):
+            outcome = await self.job.targets.write(
+                target.take(at_once), progress=self._writing(before), abort=lambda: self.job.aborted
+            )
+            self._account(rows[at_once], outcome)
+        if len(ramped):
+            outcome, reached = await ramp(
+                self.job.targets,
+                target.take(ramped),
+                start[ramped],
+                catalogue.max_step[entries[ramped]],
+                catalogue.step_period[entries[ramped]],
+                abort=lambda: self.job.aborted,
+                moved=self._ramping(before + len(at_once), len(ramped)),
+            )
+            on_the_way = ramped[(outcome != WriteState.DONE) & (reached != start[ramped])]
+            self._account_part_way(rows, on_the_way, ramped, outcome, reached)
+            self._account(rows[ramped], outcome)
+        self.job.partial = self.result()
+
+    def _account(self, rows: NDArray[np.intp], outcome: NDArray[np.uint8]) -> None:
+        """Verdicts of writes. What was never sent, because of an abort, stays open."""
+        self.ledger.settle(rows[outcome == WriteState.DONE], Verdict.WRITTEN)
+        failed = (outcome != WriteState.DONE) & (outcome != WriteState.NOT_ISSUED)
+        reasons = [WriteState(int(s)).reason for s in outcome[failed]]
+        self.ledger.settle(rows[failed], Verdict.FAILED, reasons)
+
+    def _account_part_way(
+        self,
+        rows: NDArray[np.intp],
+        on_the_way: NDArray[np.intp],
+        ramped: NDArray[np.intp],
+        outcome: NDArray[np.uint8],
+        reached: NDArray[np.float64],
+    ) -> None:
+        """Ramps that stopped between start and target: written, but not to the value that was asked."""
+        position = {int(r): k for k, r in enumerate(ramped)}
+        reasons = [
+            f"ramp stopped at {reached[position[int(r)]]:g} on the way to {self.saved.number[rows[r]]:g}: "
+            f"{WriteState(int(outcome[position[int(r)]])).reason}"
+            for r in on_the_way
+        ]
+        self.ledger.settle(rows[on_the_way], Verdict.FAILED, reasons)
+
+    async def verify(self) -> None:
+        """Read back what was written and compare it within each PV's tolerance.
+
+        What does not match yet is read again until `restore.verify_timeout_s`: some records settle slowly.
+        """
+        rows = self.ledger.rows(Verdict.WRITTEN)
+        if not len(rows):
+            return
+        self._report(f"verifying {len(rows)} PVs", _WRITE)
+        settings = self.job.settings.restore
+        await asyncio.sleep(settings.verify_delay_s)
+        deadline = time.monotonic() + settings.verify_timeout_s
+        while True:
+            wanted = self.saved.take(rows)
+            got = await self.job.targets.read(
+                wanted.channels,
+                progress=lambda done, of: self._report(f"verifying {of} PVs", _WRITE + 19.0 * done / max(of, 1)),
+            )
+            bad = np.flatnonzero(self._differs(rows, wanted, got))
+            if not len(bad) or time.monotonic() >= deadline or self.job.aborted:
+                break
+            self._report(f"{len(bad)} PVs do not read back as written yet", 99.0)
+            rows = rows[bad]
+            await asyncio.sleep(min(_SETTLE_POLL_S, max(0.0, deadline - time.monotonic())))
+        self.ledger.retract(rows[bad], [_mismatch(wanted, got, int(r)) for r in bad])
+
+    def _differs(self, rows: NDArray[np.intp], wanted: Frame, got: Frame) -> NDArray[np.bool_]:
+        catalogue, entries = self.job.catalogue, self.entries[rows]
+        atol, rtol = np.nan_to_num(catalogue.atol[entries]), np.nan_to_num(catalogue.rtol[entries])
+        return differs(wanted, got, atol, rtol) | (got.state != State.VALUE)
+
+    def result(self) -> RestoreResult:
+        """The account as it stands."""
+        ledger = self.ledger
+        bad_rows, bad_reasons = ledger.bad()
+        return RestoreResult(
+            snapshot_id=self.snapshot.id,
+            mode=self.request.mode,
+            outcome=Outcome.ABORTED if self.job.aborted else ledger.outcome(),
+            total=len(self.saved),
+            written=ledger.count(Verdict.WRITTEN),
+            unchanged=ledger.count(Verdict.UNCHANGED),
+            skipped=ledger.count(Verdict.SKIPPED),
+            failed=ledger.count(Verdict.FAILED),
+            mismatch=ledger.count(Verdict.MISMATCH),
+            backup_id=self.backup_id,
+            bad_names=tuple(self.saved.channels.array[bad_rows].tolist()),
+            bad_reasons=bad_reasons,
+            duration_s=time.monotonic() - self.started,
+        )
+
+    def _before(self, rows: NDArray[np.intp]) -> Frame:
+        """What stood on the machine before the first write."""
+        return self._now.take(np.searchsorted(self._now_rows, rows))
+
+    def _report(self, message: str, percent: float) -> None:
+        done = len(self.saved) - self.ledger.count(Verdict.OPEN)
+        self.job.report(done, len(self.saved), message, percent)
+
+    def _writing(self, before: int) -> Callable[[int, int], None]:
+        total = len(self.saved)
+        scale = (_WRITE - _READ) / max(total, 1)
+
+        def progress(done: int, of: int) -> None:
+            percent = _READ + scale * (before + done)
+            self.job.report(before + done, total, f"{before + done} of {total} PVs settled", percent)
+
+        return progress
+
+    def _ramping(self, before: int, ramps: int) -> Callable[[int], None]:
+        progress = self._writing(before)
+        return lambda arrived: progress(arrived, ramps)
+
+
+def _mismatch(wanted: Frame, got: Frame, row: int) -> str:
+    if got.state[row] != State.VALUE:
+        return f"written, but could not be read back: {State(int(got.state[row])).reason}"
+    return f"wrote {_short(wanted, row)}, reads back {_short(got, row)}"
+
+
+def _short(frame: Frame, row: int) -> str:
+    text = repr(frame.value(row))
+    return text if len(text) <= 40 else text[:37] + "..."
