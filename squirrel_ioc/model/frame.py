@@ -5,66 +5,22 @@ A frame is immutable by convention: nobody writes into its arrays once it is mad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.model.values import ELEMENT_DTYPE, NO_META, Dbf, Meta, State
+from squirrel_ioc.model._encode import encode
+from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.model.values import ELEMENT_DTYPE, NO_META, STRING_SIZE, Dbf, Meta, State, decode
 
 __all__ = ["ChannelList", "Frame", "FrameBuilder", "Scalar", "Value"]
 
 Scalar = int | float | str
 Value = Scalar | NDArray[Any] | list[str] | None
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelList:
-    """An ordered, immutable list of channels. Compared by identity: two lists are two objects.
-
-    `ids` are the store's channel numbers, int32, same length; zero where the store has not seen a channel.
-    The first `setpoints` channels are setpoints, which a restore may write; those that follow are readbacks. The
-    store keeps this number with the list.
-    """
-
-    names: tuple[str, ...]
-    ids: NDArray[np.int32]
-    setpoints: int
-
-    @classmethod
-    def of(cls, names: Iterable[str], setpoints: int | None = None) -> ChannelList:
-        """A list the store knows nothing of; all setpoints unless said otherwise."""
-        t = tuple(names)
-        return cls(t, np.zeros(len(t), np.int32), len(t) if setpoints is None else setpoints)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def index(self) -> dict[str, int]:
-        """Row of each name."""
-        return {name: i for i, name in enumerate(self.names)}
-
-    @cached_property
-    def array(self) -> NDArray[np.object_]:
-        """The names as an object array, for fancy indexing."""
-        a = np.empty(len(self.names), object)
-        a[:] = self.names
-        return a
-
-    @cached_property
-    def setpoint_list(self) -> ChannelList:
-        """The setpoints alone; always the same object."""
-        return self if self.setpoints == len(self) else self.take(np.arange(self.setpoints))
-
-    def take(self, rows: NDArray[np.intp]) -> ChannelList:
-        """The sub-list of these rows, which must be ascending."""
-        return ChannelList(
-            tuple(self.array[rows].tolist()), self.ids[rows], int(np.count_nonzero(rows < self.setpoints))
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +39,7 @@ class Frame:
     Values that are no numeric scalar (strings; arrays; float32 NaNs that a float64 cannot carry bit for bit)
     are bytes: row `side_row[k]` has `side[side_end[k-1]:side_end[k]]`. `side_row` is ascending, int32;
     `side_end` int64. An array's bytes are its elements, little endian (ELEMENT_DTYPE); a scalar string's are its
-    characters without the NUL; an array of strings is 40 bytes each.
+    characters without the NUL; an array of strings is 40 bytes each. An empty string or array has an entry too.
     """
 
     channels: ChannelList
@@ -125,17 +81,32 @@ class Frame:
         return np.equal(self.state, State.VALUE)
 
     @cached_property
-    def side_index(self) -> dict[int, int]:
-        """Position in `side_row` of each row that has bytes."""
-        return {int(r): k for k, r in enumerate(self.side_row)}
+    def side_start(self) -> NDArray[np.int64]:
+        """int64[side_row]: where the bytes of each entry begin in `side`."""
+        return np.concatenate((np.zeros(1, np.int64), self.side_end))[:-1]
+
+    @cached_property
+    def side_position(self) -> NDArray[np.int64]:
+        """int64[N]: position in `side_row` of each row, -1 where it has no bytes."""
+        position = np.full(len(self), -1, np.int64)
+        position[self.side_row] = np.arange(len(self.side_row))
+        return position
+
+    def side_bytes(self, positions: NDArray[np.int64]) -> bytes:
+        """The bytes of these entries of `side_row`, one after the other. Neighbours are copied in one go."""
+        if not len(positions):
+            return b""
+        breaks = np.flatnonzero(np.diff(positions) != 1)
+        first = positions[np.concatenate(([0], breaks + 1))]
+        last = positions[np.concatenate((breaks, [len(positions) - 1]))]
+        side = self.side
+        spans = zip(self.side_start[first].tolist(), self.side_end[last].tolist(), strict=True)
+        return b"".join([side[start:end] for start, end in spans])
 
     def raw(self, row: int) -> bytes | None:
         """The bytes of a string, an array or an odd NaN; None for a number or no value."""
-        k = self.side_index.get(row)
-        if k is None:
-            return None
-        start = int(self.side_end[k - 1]) if k else 0
-        return self.side[start : int(self.side_end[k])]
+        k = int(self.side_position[row])
+        return None if k < 0 else self.side[int(self.side_start[k]) : int(self.side_end[k])]
 
     def value(self, row: int) -> Value:
         """The value as Python sees it: int, float, str, a numpy array, a list of str; None without one."""
@@ -148,8 +119,8 @@ class Frame:
             return number if dbf in (Dbf.FLOAT, Dbf.DOUBLE) else int(number)
         if dbf is Dbf.STRING:
             if self.is_array(row):
-                return [_text(raw[i : i + 40].split(b"\0", 1)[0]) for i in range(0, len(raw), 40)]
-            return _text(raw)
+                return [decode(raw[i : i + STRING_SIZE]) for i in range(0, len(raw), STRING_SIZE)]
+            return decode(raw)
         elements = np.frombuffer(raw, ELEMENT_DTYPE[dbf])
         return elements if self.is_array(row) else float(elements[0])
 
@@ -161,21 +132,12 @@ class Frame:
     def take(self, rows: NDArray[np.intp], channels: ChannelList | None = None) -> Frame:
         """The frame of these rows, which must be ascending; `channels` saves making their list again."""
         if len(rows) == len(self):
-            return self
-        side_row, side_end, side = self.side_row, self.side_end, self.side
-        if len(side_row):
-            where = np.full(len(self), -1, np.int64)
-            where[rows] = np.arange(len(rows))
-            keep = where[side_row] >= 0
-            if not keep.all():
-                starts = np.concatenate(([0], side_end[:-1]))
-                lengths = (side_end - starts)[keep]
-                mask = np.repeat(keep, side_end - starts)
-                side = np.frombuffer(side, np.uint8)[mask].tobytes()
-                side_row, side_end = side_row[keep], np.cumsum(lengths)
-            side_row = where[side_row].astype(np.int32)
+            return self if channels is None or channels is self.channels else replace(self, channels=channels)
+        positions = self.side_position[rows] if len(self.side_row) else np.full(len(rows), -1, np.int64)
+        has_bytes = positions >= 0
+        positions = positions[has_bytes]
         return Frame(
-            channels or self.channels.take(rows),
+            self.channels.take(rows) if channels is None else channels,
             self.state[rows],
             self.dbf[rows],
             self.count[rows],
@@ -185,24 +147,28 @@ class Frame:
             self.number[rows],
             self.meta[rows],
             self.metas,
-            side_row,
-            side_end,
-            side,
+            np.flatnonzero(has_bytes).astype(np.int32),
+            np.cumsum(self.side_end[positions] - self.side_start[positions]),
+            self.side_bytes(positions),
         )
 
     @classmethod
     def concatenate(cls, frames: Sequence[Frame], channels: ChannelList | None = None) -> Frame:
-        """Frames one below the other; `channels` replaces the joined lists. Meta data are merged."""
-        metas: dict[Meta, int] = {}
-        meta_columns = []
-        for f in frames:
-            local = np.array([metas.setdefault(m, len(metas)) for m in f.metas], np.int32)
-            meta_columns.append(local[f.meta])
-        rows = np.cumsum([0] + [len(f) for f in frames])
-        sides = np.cumsum([0] + [len(f.side) for f in frames])
+        """Frames one below the other; `channels` replaces the joined lists. Meta data are merged.
+
+        Raises ValueError when `channels` has not as many channels as the frames have rows.
+        """
         if channels is None:
             names = tuple(name for f in frames for name in f.channels.names)
-            channels = ChannelList(names, np.concatenate([f.channels.ids for f in frames]), len(names))
+            ids = np.concatenate([np.zeros(0, np.int32), *(f.channels.ids for f in frames)])
+            channels = ChannelList(names, ids, len(names))
+        elif len(channels) != sum(map(len, frames)):
+            raise ValueError(f"{sum(map(len, frames))} rows for {len(channels)} channels")
+        if not frames:
+            return cls.empty(channels)
+        metas, meta_columns = _merge_metas(frames)
+        rows = np.cumsum([0] + [len(f) for f in frames])
+        sides = np.cumsum([0] + [len(f.side) for f in frames])
 
         def column(name: str) -> Any:
             return np.concatenate([getattr(f, name) for f in frames])
@@ -217,19 +183,23 @@ class Frame:
             column("stamp"),
             column("number"),
             np.concatenate(meta_columns),
-            tuple(metas),
+            metas,
             np.concatenate([f.side_row + r for f, r in zip(frames, rows, strict=False)]).astype(np.int32),
             np.concatenate([f.side_end + s for f, s in zip(frames, sides, strict=False)]),
             b"".join(f.side for f in frames),
         )
 
 
-def _text(raw: bytes) -> str:
-    """CA strings are bytes: UTF-8 where they are, else Latin-1."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+def _merge_metas(frames: Sequence[Frame]) -> tuple[tuple[Meta, ...], list[NDArray[np.int32]]]:
+    """One tuple of meta data for all, and each frame's column into it."""
+    if all(f.metas is frames[0].metas for f in frames):
+        return frames[0].metas, [f.meta for f in frames]
+    metas: dict[Meta, int] = {}
+    columns = []
+    for f in frames:
+        local = np.array([metas.setdefault(m, len(metas)) for m in f.metas], np.int32)
+        columns.append(local[f.meta])
+    return tuple(metas), columns
 
 
 class FrameBuilder:
@@ -256,24 +226,7 @@ class FrameBuilder:
 
         Raises ValueError when the value does not fit the type.
         """
-        array = meta.count > 1
-        number, raw, count = np.nan, None, 1
-        if isinstance(value, bytes):
-            raw = value
-            if array:
-                count = len(raw) // ELEMENT_DTYPE[meta.dbf].itemsize
-        elif meta.dbf is Dbf.STRING:
-            texts = [str(v) for v in value] if array and isinstance(value, (list, tuple, np.ndarray)) else [str(value)]
-            encoded = [t.encode() for t in texts]
-            if any(len(e) > 39 for e in encoded):
-                raise ValueError(f"{name}: a string is longer than 39 bytes")
-            raw = b"".join(e.ljust(40, b"\0") for e in encoded) if array else encoded[0]
-            count = len(texts)
-        elif array:
-            elements = _fit(name, np.atleast_1d(np.asarray(value)), meta.dbf)
-            raw, count = elements.tobytes(), len(elements)
-        else:
-            number = float(_fit(name, np.asarray([value]), meta.dbf)[0])
+        number, raw, count = encode(name, value, meta)
         if raw is not None:
             self._side.append((len(self._names), raw))
         self._names.append(name)
@@ -287,14 +240,21 @@ class FrameBuilder:
         self._meta.append(self._metas.setdefault(meta, len(self._metas)))
 
     def build(self, channels: ChannelList | None = None) -> Frame:
-        """The frame."""
+        """The frame; `channels` is its list where the caller has it already, with the names as they were added.
+
+        Raises ValueError when the list is another one.
+        """
+        if channels is None:
+            channels = ChannelList.of(self._names)
+        elif channels.names != tuple(self._names):
+            raise ValueError("the channel list has other names than the values")
         columns = list(zip(*self._rows, strict=True)) or [()] * 7
         dtypes = (np.uint8, np.uint8, np.int32, np.int16, np.int16, np.int64, np.float64)
         state, dbf, count, severity, status, stamp, number = (
             np.array(c, d) for c, d in zip(columns, dtypes, strict=True)
         )
         return Frame(
-            channels or ChannelList.of(self._names),
+            channels,
             state,
             dbf,
             count,
@@ -308,18 +268,3 @@ class FrameBuilder:
             np.cumsum([len(b) for _, b in self._side]).astype(np.int64),
             b"".join(b for _, b in self._side),
         )
-
-
-def _fit(name: str, values: NDArray[Any], dbf: Dbf) -> NDArray[Any]:
-    """`values` as elements of the type, refusing what would change on the way."""
-    dtype = ELEMENT_DTYPE[dbf]
-    if values.size == 0:
-        return np.zeros(0, dtype)
-    if values.dtype.kind not in "iufb":
-        raise ValueError(f"{name}: {values.flat[0]!r} is no number")
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        if not np.all((values >= info.min) & (values <= info.max) & (values == np.floor(values))):
-            raise ValueError(f"{name}: value does not fit {dbf.name}")
-    with np.errstate(over="ignore"):
-        return values.astype(dtype)

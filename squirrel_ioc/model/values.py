@@ -12,7 +12,18 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["Dbf", "State", "WriteState", "Meta", "NO_META", "ELEMENT_DTYPE", "STRING_SIZE", "EPICS_EPOCH_S", "NAN"]
+__all__ = [
+    "Dbf",
+    "State",
+    "WriteState",
+    "Meta",
+    "NO_META",
+    "ELEMENT_DTYPE",
+    "STRING_SIZE",
+    "EPICS_EPOCH_S",
+    "NAN",
+    "decode",
+]
 
 NAN: Final = math.nan
 """The one NaN object used in meta data, so that equal meta data compare equal."""
@@ -110,6 +121,15 @@ _WRITE_REASON: Final = {
     WriteState.REFUSED: "write refused by the IOC",
     WriteState.IOC_OPEN: "skipped: its IOC did not answer before",
 }
+
+
+def decode(raw: bytes) -> str:
+    """The text of a CA string, to its NUL if it has one. CA strings are bytes: UTF-8 where they are, else Latin-1."""
+    raw = raw.split(b"\0", 1)[0]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
