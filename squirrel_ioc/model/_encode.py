@@ -26,27 +26,25 @@ def encode(name: str, value: Any, meta: Meta) -> tuple[float, bytes | None, int]
         if len(value) != 1 or np.ndim(value) > 1:
             raise ValueError(f"{name}: {len(value)} elements do not fit a scalar")
         value = value[0]
-    if meta.dbf is Dbf.STRING:
-        number, raw, count = np.nan, *_strings(name, value, array)
-    else:
-        number, raw, count = _numbers(name, value, meta.dbf, array)
+    encoded = _strings(name, value, array) if meta.dbf is Dbf.STRING else _numbers(name, value, meta.dbf, array)
+    count = encoded[2]
     if count > max(meta.count, 1):
         raise ValueError(f"{name}: {count} elements, the channel holds {meta.count}")
-    return number, raw, count
+    return encoded
 
 
-def _strings(name: str, value: Any, array: bool) -> tuple[bytes, int]:
+def _strings(name: str, value: Any, array: bool) -> tuple[float, bytes | None, int]:
     if not array:
         raw = value.split(b"\0", 1)[0] if isinstance(value, bytes) else _string(name, value)
         if len(raw) > STRING_SIZE:
             raise ValueError(f"{name}: a string is longer than {STRING_SIZE - 1} bytes")
-        return raw, 1
+        return np.nan, raw, 1
     if not isinstance(value, bytes):
         texts = value if isinstance(value, _SEQUENCE) else [value]
         value = b"".join(_string(name, t).ljust(STRING_SIZE, b"\0") for t in texts)
     elif len(value) % STRING_SIZE:
         raise ValueError(f"{name}: {len(value)} bytes are no whole number of strings")
-    return value, len(value) // STRING_SIZE
+    return np.nan, value, len(value) // STRING_SIZE
 
 
 def _string(name: str, value: Any) -> bytes:
