@@ -1,0 +1,42 @@
+"""The bench: how fast snapshot and restore are, measured as clients see them, on a simulated machine."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from rich.console import Console
+
+from squirrel_ioc.bench._figures import JUDGED_COUNT, machine_description
+from squirrel_ioc.bench._report import print_report, write_json
+from squirrel_ioc.bench._rig import Rig
+from squirrel_ioc.bench._scenarios import Bench
+
+__all__ = ["run_bench"]
+
+
+def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_file: Path | None) -> bool:
+    """Measure, print the report, and tell whether nothing failed and every target was met.
+
+    Raises SimulationError when the simulated machine does not start. Everything is stopped, however it ends.
+    """
+    # SIGTERM ends it as Ctrl-C does: with everything stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    machine = machine_description()
+    status = Console(stderr=True)
+    with status.status("starting the simulated machine") as spinner:
+
+        def progress(text: str) -> None:
+            spinner.update(text)
+            if not status.is_terminal:
+                status.print(text)
+
+        with Rig(count, dead) as rig:
+            bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
+            bench.run()
+    figures = bench.measurements.figures
+    print_report(Console(), figures, machine, count)
+    if json_file is not None:
+        write_json(json_file, figures, machine, count)
+    judged = count == JUDGED_COUNT
+    return not any(figure.verdict(judged=judged) in ("FAILED", "MISS") for figure in figures)

@@ -1,0 +1,112 @@
+"""Plain Channel Access through aioca: what a client of the service sees, and what the service is compared with."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aioca
+import numpy as np
+
+__all__ = ["Client"]
+
+
+class Client:
+    """One CA client. Times are seconds from the call to the answer; whoever asks bounds them."""
+
+    def __init__(self) -> None:
+        self._probe: asyncio.Task[None] | None = None
+        self._latencies: list[float] = []
+        self._list: list[str] = []
+        self._values: list[Any] = []
+
+    async def put(self, name: str, value: Any, text: bool = False) -> float:
+        """Put-callback: the time until the service says that it is done. Raises what aioca raises on ECA_PUTFAIL."""
+        datatype = aioca.DBR_CHAR_STR if text else None
+        start = time.perf_counter()
+        await aioca.caput(name, value, datatype=datatype, wait=True, timeout=None)
+        return time.perf_counter() - start
+
+    async def get(self, names: Sequence[str]) -> list[Any]:
+        """The values; enums as labels, char arrays as text."""
+        values = []
+        for name in names:
+            channel = await aioca.cainfo(name, timeout=None)
+            datatype: Any = None
+            if channel.datatype == aioca.DBR_ENUM:
+                datatype = aioca.DBR_STRING
+            elif channel.datatype == aioca.DBR_CHAR:
+                datatype = aioca.DBR_CHAR_STR
+            value = await aioca.caget(name, datatype=datatype, timeout=None)
+            values.append(value.tolist() if isinstance(value, np.ndarray) else _plain(value))
+        return values
+
+    async def wait_for(self, name: str, value: float) -> float:
+        """The time until the PV has this value."""
+        start = time.perf_counter()
+        reached = asyncio.Event()
+
+        def check(now: Any) -> None:
+            if now.ok and float(now) == value:
+                reached.set()
+
+        subscription = aioca.camonitor(name, check, notify_disconnect=True)
+        try:
+            await reached.wait()
+        finally:
+            subscription.close()
+        return time.perf_counter() - start
+
+    async def probe_start(self, name: str, period_s: float) -> None:
+        """Begin to read the PV again and again."""
+        await aioca.connect(name, timeout=None)
+        self._latencies = []
+        self._probe = asyncio.create_task(self._read_again_and_again(name, period_s))
+
+    async def probe_stop(self) -> list[float]:
+        """How long each read took."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+            self._probe = None
+        return self._latencies
+
+    async def _read_again_and_again(self, name: str, period_s: float) -> None:
+        while True:
+            start = time.perf_counter()
+            try:
+                await aioca.caget(name, timeout=10.0)
+            finally:
+                # Also of a read that was cut short: it took at least so long.
+                self._latencies.append(time.perf_counter() - start)
+            await asyncio.sleep(period_s)
+
+    async def connect_list(self, file: str) -> float:
+        """`aioca.connect` of the names in the file."""
+        self._list = await asyncio.to_thread(lambda: Path(file).read_text().split())
+        start = time.perf_counter()
+        await aioca.connect(self._list, timeout=None)
+        return time.perf_counter() - start
+
+    async def get_list(self) -> float:
+        """`aioca.caget` of the list with time stamps, as a save tool would."""
+        start = time.perf_counter()
+        self._values = await aioca.caget(self._list, format=aioca.FORMAT_TIME, timeout=None)
+        return time.perf_counter() - start
+
+    async def put_list(self) -> float:
+        """`aioca.caput` of the values read before, with completion."""
+        start = time.perf_counter()
+        await aioca.caput(self._list, self._values, wait=True, timeout=None)
+        return time.perf_counter() - start
+
+    async def close(self) -> None:
+        """End the probe."""
+        await self.probe_stop()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value if isinstance(value, (int, float, str)) else str(value)

@@ -1,0 +1,127 @@
+"""Commands about the service: run it, check its settings, migrate its database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from squirrel_ioc.config import Settings
+    from squirrel_ioc.model.catalogue import Catalogue
+
+__all__ = ["ConfigOption", "JsonOption", "run", "check", "migrate"]
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (YAML).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def run(
+    config: ConfigOption,
+    wait_db: Annotated[
+        bool, typer.Option("--wait-db", help="Wait for the database instead of giving up when it does not answer.")
+    ] = False,
+) -> None:
+    """Run the service until Ctrl-C or SIGTERM."""
+    import asyncio
+
+    from squirrel_ioc.app import App
+    from squirrel_ioc.cli._log import setup_logging
+    from squirrel_ioc.cli._stop import run_until_stopped
+    from squirrel_ioc.config import load_settings
+
+    settings = load_settings(config)
+    setup_logging(settings.log)
+    ready = asyncio.Event()
+
+    async def serve(stop: asyncio.Event) -> None:
+        await App(settings).run(stop, wait_db=wait_db, ready=ready)
+
+    run_until_stopped(serve, cancel=lambda: wait_db and not ready.is_set())
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="Settings file (YAML).")],
+    json_wanted: JsonOption = False,
+) -> None:
+    """Validate settings and catalogue without starting anything."""
+    from squirrel_ioc.config import load_settings
+    from squirrel_ioc.errors import CatalogueError, SettingsError
+    from squirrel_ioc.formats.catalogue import load_catalogue
+    from squirrel_ioc.model.catalogue import Catalogue
+
+    try:
+        settings = load_settings(file)
+        catalogue = Catalogue.of(load_catalogue(settings.catalogue.files))
+    except (SettingsError, CatalogueError) as e:
+        if json_wanted:
+            typer.echo(json.dumps({"ok": False, "problems": str(e).splitlines()}, indent=2))
+        raise
+    summary = _summary(settings, catalogue)
+    if json_wanted:
+        typer.echo(json.dumps({"ok": True, "problems": [], **summary}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from squirrel_ioc.cli._rows import add_row
+
+    table = Table(title=str(file), show_header=False)
+    for key, value in summary.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        add_row(table, key.replace("_", " "), ", ".join(shown) if isinstance(shown, list) else str(shown))
+    Console().print(table)
+    typer.echo("Settings and catalogue are valid.")
+
+
+def _summary(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
+    entries = catalogue.entries
+    groups: dict[str, set[str]] = {}
+    for entry in entries:
+        for group, tags in entry.tags.items():
+            groups.setdefault(group, set()).update(tags)
+    return {
+        "prefix": settings.prefix,
+        "port": settings.port,
+        "interfaces": list(settings.interfaces),
+        "database": "embedded" if settings.database.dsn is None else _without_password(settings),
+        "state_dir": str(settings.state_dir),
+        "catalogue_files": [str(path) for path in settings.catalogue.files],
+        "ca_addr_list": list(settings.ca.addr_list),
+        "pvs": len(catalogue.channels),
+        "setpoints": len(entries),
+        "readbacks": len(catalogue.channels) - len(entries),
+        "read_only": sum(e.read_only for e in entries),
+        "ramped": sum(e.max_step is not None for e in entries),
+        "orders": len({e.order for e in entries}),
+        "tags": {group: len(tags) for group, tags in sorted(groups.items())},
+    }
+
+
+def _without_password(settings: Settings) -> str:
+    from urllib.parse import urlsplit
+
+    dsn = settings.database.dsn
+    parts = urlsplit(dsn.get_secret_value() if dsn else "")
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def migrate(config: ConfigOption) -> None:
+    """Bring the database to the schema of this version; start the embedded one for it."""
+    import asyncio
+
+    from squirrel_ioc.cli._log import setup_logging
+    from squirrel_ioc.config import load_settings
+    from squirrel_ioc.store import Store
+
+    settings = load_settings(config)
+    setup_logging(settings.log)
+
+    async def work() -> None:
+        store = await Store.open(settings.database, settings.state_dir)
+        await store.close()
+
+    asyncio.run(work())
+    typer.echo("The database has the schema of this version.")
