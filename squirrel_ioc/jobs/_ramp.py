@@ -73,4 +73,3 @@ async def ramp(
         due_at[rows] = now + step_period[rows]  # a late step is never made up for by a quick one
         moved(int(np.count_nonzero(~walking)))
     return state, reached
-

@@ -6,17 +6,12 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.adapters.persistence.queries import Queries
-
+from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._runner import MAX_ATTEMPTS
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
 from squirrel_ioc.store import Store
 
-__all__ = ["recover", "ENTRYPOINT"]
-
-ENTRYPOINT = "squirrel_job"
-"""The name under which jobs stand in pgqueuer's queue; the payload is the job's id."""
+__all__ = ["recover"]
 
 _RETRY_WITHIN = timedelta(minutes=5)
 
@@ -27,13 +22,13 @@ async def recover(store: Store) -> None:
     """Retry interrupted snapshots, end interrupted restores, and leave nothing else in the queue."""
     unfinished = await store.unfinished_jobs()
     async with store.transaction() as connection:
-        queries = Queries(AsyncpgDriver(connection))
-        await queries.clear_queue(ENTRYPOINT)
+        queue = queries(connection)
+        await queue.clear_queue(ENTRYPOINT)
         for info in unfinished:
             settled = await _settle(store, info)
             await store.update_job(settled, connection)
             if settled.status is JobStatus.RETRYING:
-                await queries.enqueue(ENTRYPOINT, str(info.id).encode())
+                await queue.enqueue(ENTRYPOINT, str(info.id).encode())
             log.warning("job %d (%s): %s", info.id, info.title, settled.message)
 
 

@@ -15,10 +15,11 @@ from squirrel_ioc.errors import DatabaseDownError, SquirrelError
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext, JobFailedError
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._state import JobBoard
+from squirrel_ioc.jobs.compare import compare_snapshots
 from squirrel_ioc.jobs.restore import restore_snapshot
 from squirrel_ioc.jobs.snapshot import take_snapshot
 from squirrel_ioc.model.catalogue import Catalogue
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, request_from_json
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreResult, request_from_json
 from squirrel_ioc.store import Store
 
 __all__ = ["JobRunner", "RetryLaterError", "MAX_ATTEMPTS"]
@@ -36,6 +37,7 @@ Handler = Callable[[JobContext, Any], Awaitable[Any]]
 HANDLERS: Mapping[JobKind, Handler] = {
     JobKind.SNAPSHOT: take_snapshot,
     JobKind.RESTORE: restore_snapshot,
+    JobKind.COMPARE: compare_snapshots,
 }
 
 
@@ -48,7 +50,8 @@ class RetryLaterError(SquirrelError):
 
 
 class JobRunner:
-    """Takes jobs that the queue delivers, one at a time."""
+    """Takes jobs that the queue delivers: one at a time of those that take or restore a snapshot, and beside it
+    one comparison, which must not wait for a slow ramp."""
 
     def __init__(
         self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings, board: JobBoard
@@ -58,7 +61,7 @@ class JobRunner:
         self._catalogue = catalogue
         self._settings = settings
         self._board = board
-        self._one_at_a_time = asyncio.Lock()
+        self._lanes = {True: asyncio.Lock(), False: asyncio.Lock()}
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
 
@@ -72,9 +75,12 @@ class JobRunner:
 
     async def run(self, job_id: int) -> None:
         """Run a delivered job to its end. Delivering a job twice does no harm. Raises RetryLaterError."""
-        async with self._one_at_a_time:
-            info = self._board.job(job_id) or await self._store.job(job_id)
-            if info is None or info.status not in (JobStatus.PENDING, JobStatus.RETRYING):
+        info = self._board.job(job_id) or await self._store.job(job_id)
+        if info is None:
+            return
+        async with self._lanes[info.kind is JobKind.COMPARE]:
+            info = self._board.job(job_id) or info
+            if info.status not in (JobStatus.PENDING, JobStatus.RETRYING):
                 return
             await self._run(info, await self._store.job_request(job_id))
 
@@ -121,12 +127,14 @@ class JobRunner:
         if info.kind is JobKind.SNAPSHOT and isinstance(error, DatabaseDownError) and info.attempt < MAX_ATTEMPTS:
             delay = _BACK_OFF_S * 2 ** (info.attempt - 1)
             text = f"attempt {info.attempt} failed: {message}; next one in {delay:g} s"
-            again = replace(info, status=JobStatus.RETRYING, attempt=info.attempt + 1, message=text, done=0, percent=0.0)
+            again = replace(
+                info, status=JobStatus.RETRYING, attempt=info.attempt + 1, message=text, done=0, percent=0.0
+            )
             self._board.publish(again)
             await self._save(again)
             raise RetryLaterError(delay)
         result = error.result if isinstance(error, JobFailedError) else context.partial
-        if result is not None and getattr(result, "written", 0):
+        if isinstance(result, RestoreResult) and result.written:
             message = f"{_interrupted(context)}: {message}"
         await self._end(_ended(info, JobStatus.FAILED, message, result))
 
@@ -140,7 +148,7 @@ class JobRunner:
         try:
             await self._store.update_job(info)
         except DatabaseDownError as error:
-            log.error("job %d: its end (%s) could not be stored yet: %s", info.id, info.status.name, error)
+            log.warning("job %d: its end (%s) could not be stored yet: %s", info.id, info.status.name, error)
             self._unsaved[info.id] = info
 
     async def save_unsaved(self) -> None:
@@ -198,7 +206,7 @@ def _ended(info: JobInfo, status: JobStatus, message: str, result: Any) -> JobIn
 
 def _interrupted(context: JobContext) -> str:
     result = context.partial
-    if result is None or not hasattr(result, "written"):
+    if not isinstance(result, RestoreResult):
         return "interrupted"
     message = f"interrupted after {result.written} of {result.total} writes"
     return f"{message}; snapshot {result.backup_id} holds what stood before" if result.backup_id else message

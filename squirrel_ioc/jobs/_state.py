@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from squirrel_ioc.model.job import JobInfo, JobStatus
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
 
 __all__ = ["JobBoard", "RECENT"]
 
@@ -71,7 +71,7 @@ class JobBoard:
         if known is not None and known.status.terminal:
             return
         self._jobs[info.id] = info
-        if info.status is JobStatus.IN_PROGRESS:
+        if info.status is JobStatus.IN_PROGRESS and self._shown_rather(info):
             self._current = info.id
         for callback in self._listeners:
             try:
@@ -82,6 +82,12 @@ class JobBoard:
             if (future := self._done.pop(info.id, None)) is not None and not future.done():
                 future.set_result(info)
             self._trim()
+
+    def _shown_rather(self, info: JobInfo) -> bool:
+        """A comparison does not hide the snapshot or restore that runs beside it."""
+        shown = self.current
+        busy = shown is not None and shown.status is JobStatus.IN_PROGRESS and shown.id != info.id
+        return not (busy and info.kind is JobKind.COMPARE)
 
     async def wait(self, job_id: int) -> JobInfo:
         """The job's terminal state. Raises KeyError for a job this process does not know."""

@@ -9,17 +9,15 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.qm import QueueManager
-from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.errors import PgqException, RetryRequested
 from pgqueuer.domain.models import Job as Delivery
 
 from squirrel_ioc.config import Settings
-from squirrel_ioc.errors import DatabaseDownError, RefusedError
+from squirrel_ioc.errors import RefusedError, StoreError
 from squirrel_ioc.jobs._ports import Targets
-from squirrel_ioc.jobs._recovery import ENTRYPOINT, recover
+from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
+from squirrel_ioc.jobs._recovery import recover
 from squirrel_ioc.jobs._runner import JobRunner, RetryLaterError
 from squirrel_ioc.jobs._state import JobBoard
 from squirrel_ioc.model.catalogue import Catalogue
@@ -117,7 +115,7 @@ class Jobs:
             job_id = await self._store.create_job(
                 connection, request.kind, asdict(request), title=_title(request), user=user, host=host, created=now
             )
-            await Queries(AsyncpgDriver(connection)).enqueue(ENTRYPOINT, str(job_id).encode())
+            await queries(connection).enqueue(ENTRYPOINT, str(job_id).encode())
         if self._board.job(job_id) is None:  # it may be running already
             self._board.publish(
                 JobInfo(job_id, request.kind, JobStatus.PENDING, _title(request), user, host, created=now)
@@ -157,17 +155,17 @@ class Jobs:
             try:
                 async with self._store.connection() as connection:
                     await self._runner.save_unsaved()
-                    self._manager = QueueManager(Queries(AsyncpgDriver(connection)))
-                    self._manager.entrypoint(ENTRYPOINT)(self._deliver)
+                    manager = self._manager = QueueManager(queries(connection))
+                    manager.entrypoint(ENTRYPOINT)(self._deliver)
+                    connection.add_termination_listener(lambda *_: manager.shutdown.set())
                     ready.set()
-                    await self._manager.run(
-                        dequeue_timeout=timedelta(seconds=30), shutdown_on_listener_failure=True
-                    )
-            except (DatabaseDownError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                    await manager.run(shutdown_on_listener_failure=True)
+            except (StoreError, PgqException) as error:
                 log.warning("the job queue has lost the database: %s", error)
-                await asyncio.sleep(_RECONNECT_S)
             finally:
                 self._manager = None
+            if not self._stopping:
+                await asyncio.sleep(_RECONNECT_S)
 
     async def _deliver(self, delivery: Delivery) -> None:
         """What pgqueuer calls with a job. Nothing but a wish to try again leaves here."""

@@ -20,7 +20,7 @@ from squirrel_ioc.model.compare import differs
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
 from squirrel_ioc.model.selection import parse
-from squirrel_ioc.model.snapshot import NewSnapshot, Snapshot
+from squirrel_ioc.model.snapshot import BACKUP, NewSnapshot, Snapshot
 from squirrel_ioc.model.values import State, WriteState
 
 __all__ = ["restore_snapshot"]
@@ -125,8 +125,8 @@ class _Restore:
                 user=self.job.user,
                 host=self.job.host,
                 job_id=self.job.id,
-                origin="backup",
-                automatic=True,
+                kind=BACKUP,
+                origin=f"restore of snapshot {self.snapshot.id}",
             ),
         )
         self.backup_id = backup.id
@@ -223,7 +223,7 @@ class _Restore:
     def _differs(self, rows: NDArray[np.intp], wanted: Frame, got: Frame) -> NDArray[np.bool_]:
         catalogue, entries = self.job.catalogue, self.entries[rows]
         atol, rtol = np.nan_to_num(catalogue.atol[entries]), np.nan_to_num(catalogue.rtol[entries])
-        return differs(wanted, got, atol, rtol) | (got.state != State.VALUE)
+        return np.logical_or(differs(wanted, got, atol, rtol), ~got.valid)
 
     def result(self) -> RestoreResult:
         """The account as it stands."""

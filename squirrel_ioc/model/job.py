@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from squirrel_ioc.model.compare import Comparison
+
 __all__ = [
     "JobKind",
     "JobStatus",
@@ -19,9 +21,14 @@ __all__ = [
     "Request",
     "SnapshotResult",
     "RestoreResult",
+    "CompareResult",
     "JobInfo",
     "request_from_json",
 ]
+
+
+MAX_NAMES_IN_ROW = 1000
+"""Names of bad or missing PVs that a job's row keeps; the control PVs show all of them."""
 
 
 class JobKind(IntEnum):
@@ -188,9 +195,62 @@ class RestoreResult:
         return _to_json(self)
 
 
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison found. The columns stay in the process that made them; the job's row keeps the counts.
+
+    `different` PVs have two values that are not the same, `missing` one side only, `compared` both.
+    """
+
+    a: int
+    b: int
+    comparison: Comparison
+    unread: int
+    """PVs of the live machine that gave no value."""
+    duration_s: float = 0.0
+
+    @property
+    def different(self) -> int:
+        """PVs that differ."""
+        return int(self.comparison.different.sum())
+
+    @property
+    def missing(self) -> int:
+        """PVs with a value on one side only."""
+        return int(self.comparison.missing.sum())
+
+    @property
+    def compared(self) -> int:
+        """PVs with a value on both sides."""
+        return int(self.comparison.compared.sum())
+
+    @property
+    def outcome(self) -> Outcome:
+        """PARTIAL when the live machine did not give every value."""
+        return Outcome.PARTIAL if self.unread else Outcome.OK
+
+    def summary(self) -> str:
+        """One line for a person."""
+        text = f"{self.different} of {self.compared} PVs differ"
+        if self.missing:
+            text += f", {self.missing} on one side only"
+        if self.unread:
+            text += f", {self.unread} could not be read"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        counts = {"different": self.different, "missing": self.missing, "compared": self.compared}
+        return {"a": self.a, "b": self.b, **counts, "unread": self.unread, "duration_s": self.duration_s}
+
+
 def _to_json(result: Any) -> dict[str, Any]:
-    data = asdict(result)
-    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in data.items()}
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return value[:MAX_NAMES_IN_ROW] if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in asdict(result).items()}
 
 
 @dataclass(frozen=True)
