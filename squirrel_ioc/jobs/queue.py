@@ -157,7 +157,7 @@ class Jobs:
                     await self._runner.save_unsaved()
                     manager = self._manager = QueueManager(queries(connection))
                     manager.entrypoint(ENTRYPOINT)(self._deliver)
-                    connection.add_termination_listener(lambda *_: manager.shutdown.set())
+                    connection.add_termination_listener(self._connection_lost)
                     ready.set()
                     await manager.run(shutdown_on_listener_failure=True)
             except (StoreError, PgqException) as error:
@@ -166,6 +166,10 @@ class Jobs:
                 self._manager = None
             if not self._stopping:
                 await asyncio.sleep(_RECONNECT_S)
+
+    def _connection_lost(self, _connection: object) -> None:
+        if self._manager is not None:
+            self._manager.shutdown.set()
 
     async def _deliver(self, delivery: Delivery) -> None:
         """What pgqueuer calls with a job. Nothing but a wish to try again leaves here."""
