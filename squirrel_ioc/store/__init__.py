@@ -1,1 +1,7 @@
+"""The store: snapshots, the catalogue and the rows of jobs in PostgreSQL."""
 
+from squirrel_ioc.store.embedded import EmbeddedServer
+from squirrel_ioc.store.store import Store
+from squirrel_ioc.store.watch import RESYNC, DbStatus, StoreEvent
+
+__all__ = ["Store", "DbStatus", "StoreEvent", "RESYNC", "EmbeddedServer"]

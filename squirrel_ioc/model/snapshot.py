@@ -1,0 +1,123 @@
+"""Snapshots: what is stored beside the values, how snapshots are searched, what a PV's past looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SNAPSHOT", "BACKUP", "IMPORT", "Snapshot", "NewSnapshot", "SnapshotChange", "SnapshotFilter", "History"]
+
+SNAPSHOT = "snapshot"
+"""Kind of a snapshot that somebody asked for."""
+
+BACKUP = "backup"
+"""Kind of a snapshot that a restore took before its first write."""
+
+IMPORT = "import"
+"""Kind of a snapshot that came from another tool's file."""
+
+
+@dataclass(frozen=True)
+class NewSnapshot:
+    """What is to be stored with a frame.
+
+    `taken` is when the values were read, with its offset; None is the moment of the commit. `origin` says where an
+    import came from, or what a backup was taken for. A second save with the same `job_id` stores nothing.
+    """
+
+    title: str
+    comment: str = ""
+    labels: tuple[str, ...] = ()
+    taken: datetime | None = None
+    user: str = ""
+    host: str = ""
+    kind: str = SNAPSHOT
+    origin: str = ""
+    job_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A stored snapshot without its values.
+
+    `count` are the channels that have a value, `missing` those that have none. `size_bytes` is what the values take
+    in the database, compressed. Protected: cannot be changed or deleted. Kept: never evicted. At most one snapshot
+    is the reference.
+    """
+
+    id: int
+    kind: str
+    title: str
+    comment: str
+    labels: tuple[str, ...]
+    taken: datetime
+    user: str
+    host: str
+    count: int
+    missing: int
+    size_bytes: int
+    protected: bool
+    kept: bool
+    reference: bool
+    origin: str
+    job_id: int | None
+    channel_list_id: int
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the service took it by itself."""
+        return self.kind == BACKUP
+
+
+@dataclass(frozen=True)
+class SnapshotChange:
+    """What is to change about a snapshot; None leaves it as it is."""
+
+    title: str | None = None
+    comment: str | None = None
+    labels: tuple[str, ...] | None = None
+    protected: bool | None = None
+    kept: bool | None = None
+    reference: bool | None = None
+
+
+@dataclass(frozen=True)
+class SnapshotFilter:
+    """Which snapshots to list, newest first; everything given must hold.
+
+    `text` is part of the title or the comment, `label` one whole label, `user` a whole name; case does not matter in
+    any of them. `since` and `until` bound the time it was taken, both inclusive, with their offsets. `automatic`
+    chooses the service's own snapshots, or leaves them out. `page` counts from 0, `size` are the rows of a page.
+    """
+
+    text: str = ""
+    label: str = ""
+    user: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    automatic: bool | None = None
+    reference: bool | None = None
+    page: int = 0
+    size: int = 20
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """One channel across snapshots, oldest first; all columns of one length.
+
+    ids     int32    the snapshots
+    epochs  float64  when they were taken, UNIX seconds
+    numbers float64  the stored number; NaN where the value is no numeric scalar, or where there is none
+    states  uint8    a `State`
+    """
+
+    ids: NDArray[np.int32]
+    epochs: NDArray[np.float64]
+    numbers: NDArray[np.float64]
+    states: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.ids)

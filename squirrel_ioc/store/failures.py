@@ -1,0 +1,39 @@
+"""Where the errors of asyncpg become those of squirrel-ioc."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+
+from squirrel_ioc.errors import DatabaseDownError, StoreError
+
+__all__ = ["translated", "UNREACHABLE"]
+
+UNREACHABLE: Final = (
+    OSError,
+    TimeoutError,
+    ssl.SSLError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What asyncpg raises when there is no server, when it goes away, shuts down, starts up, or does not answer."""
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise DatabaseDownError when the database does not answer, StoreError when it refuses; both say `doing` what."""
+    try:
+        yield
+    except UNREACHABLE as exc:
+        if isinstance(exc, ValueError):  # how asyncpg's own error says that an argument does not fit its type
+            raise StoreError(f"{doing}: {exc}") from exc
+        raise DatabaseDownError(f"{doing}: the database does not answer ({exc or type(exc).__name__})") from exc
+    except (asyncpg.PostgresError, UnicodeError) as exc:
+        raise StoreError(f"{doing}: {exc}") from exc

@@ -1,0 +1,283 @@
+"""Snapshots as a whole: their rows, searching them, changing and deleting them, a channel's past."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
+
+import asyncpg
+import numpy as np
+
+from squirrel_ioc.errors import RefusedError, StoreError
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
+from squirrel_ioc.store import frames, pgcopy
+from squirrel_ioc.store.database import Connection, Database
+from squirrel_ioc.store.lists import ChannelLists
+from squirrel_ioc.store.metas import Metas
+
+__all__ = ["Snapshots"]
+
+_REFERENCE_KEY: Final = 0x5351_524C_0003
+
+AlsoDo = Callable[[Connection, Snapshot], Awaitable[None]]
+
+_NEXT_ID = "SELECT nextval(pg_get_serial_sequence('snapshot', 'id'))"
+_INSERT = (
+    """
+INSERT INTO snapshot (id, kind, title, comment, labels, taken, username, host, count, missing, origin, job_id, list_id,
+    size_bytes)
+VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()), $7, $8, $9, $10, $11, $12, $13, ("""
+    + frames.SIZE
+    + """)) RETURNING *
+"""
+)
+_OF_JOB = "SELECT * FROM snapshot WHERE job_id = $1"
+_ONE = "SELECT * FROM snapshot WHERE id = $1"
+_LOCK = "SELECT * FROM snapshot WHERE id = $1 FOR NO KEY UPDATE"
+_REFERENCE = "SELECT * FROM snapshot WHERE reference"
+_LIST_OF = "SELECT list_id FROM snapshot WHERE id = $1"
+_DELETE = "DELETE FROM snapshot WHERE id = $1"
+_UPDATE = """
+UPDATE snapshot SET title = coalesce($2, title), comment = coalesce($3, comment), labels = coalesce($4, labels),
+    protected = coalesce($5, protected), kept = coalesce($6, kept), reference = coalesce($7, reference)
+WHERE id = $1 RETURNING *
+"""
+_LOCK_REFERENCE = "SELECT pg_advisory_xact_lock($1)"
+_UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> $1"
+
+_WHERE = """
+FROM snapshot
+WHERE ($1 = '' OR strpos(lower(title), lower($1)) > 0 OR strpos(lower(comment), lower($1)) > 0)
+  AND ($2 = '' OR lower($2) IN (SELECT lower(label) FROM unnest(labels) AS label))
+  AND ($3 = '' OR lower(username) = lower($3))
+  AND ($4::timestamptz IS NULL OR taken >= $4)
+  AND ($5::timestamptz IS NULL OR taken <= $5)
+  AND ($6::boolean IS NULL OR (kind = 'backup') = $6)
+  AND ($7::boolean IS NULL OR reference = $7)
+"""
+_COUNT = "SELECT count(*)" + _WHERE
+_PAGE = "SELECT *" + _WHERE + "ORDER BY taken DESC, id DESC LIMIT $8 OFFSET $9"
+
+_HISTORY = """
+WITH place AS MATERIALIZED (
+    SELECT list_id, chunk_no, array_position(channel, $1) AS position
+    FROM channel_list_chunk WHERE $1 BETWEEN lowest AND highest
+), newest AS MATERIALIZED (
+    SELECT id, taken, chunk_no, position FROM snapshot JOIN place USING (list_id)
+    WHERE position IS NOT NULL ORDER BY taken DESC, id DESC LIMIT $2
+), value AS MATERIALIZED (
+    SELECT id, taken, number[position] AS number, state[position] AS state
+    FROM newest JOIN snapshot_chunk ON snapshot_id = id AND snapshot_chunk.chunk_no = newest.chunk_no
+)
+SELECT array_send(coalesce(array_agg(id ORDER BY taken, id), '{}')) AS ids,
+    array_send(coalesce(array_agg(extract(epoch FROM taken)::float8 ORDER BY taken, id), '{}')) AS epochs,
+    array_send(coalesce(array_agg(number ORDER BY taken, id), '{}')) AS numbers,
+    array_send(coalesce(array_agg(state ORDER BY taken, id), '{}')) AS states
+FROM value
+"""
+
+
+class Snapshots:
+    """Snapshots of one database."""
+
+    def __init__(self, database: Database, lists: ChannelLists, metas: Metas) -> None:
+        self._database = database
+        self._lists = lists
+        self._metas = metas
+
+    async def save(self, frame: Frame, new: NewSnapshot, also_do: AlsoDo | None) -> Snapshot:
+        """See `Store.save_snapshot`."""
+        try:
+            return await self._save(frame, new, also_do)
+        except StoreError as exc:
+            # The same job saved it meanwhile, in another process.
+            if isinstance(exc.__cause__, asyncpg.UniqueViolationError) and new.job_id is not None:
+                return await self._save(frame, new, also_do)
+            raise
+
+    async def _save(self, frame: Frame, new: NewSnapshot, also_do: AlsoDo | None) -> Snapshot:
+        async with self._database.transaction("storing a snapshot") as connection:
+            if new.job_id is not None and (row := await connection.fetchrow(_OF_JOB, new.job_id)) is not None:
+                snapshot = _snapshot(row)
+                if also_do is not None:
+                    await also_do(connection, snapshot)
+                return snapshot
+            list_id, channels = await self._lists.ensure(connection, frame.channels)
+            numbers = await self._metas.ensure(connection, frame.metas)
+            snapshot_id = await connection.fetchval(_NEXT_ID)
+            await frames.write_chunks(connection, snapshot_id, frame, numbers)
+            count = int(np.count_nonzero(frame.valid))
+            row = await connection.fetchrow(
+                _INSERT,
+                snapshot_id,
+                new.kind,
+                new.title,
+                new.comment,
+                new.labels,
+                new.taken,
+                new.user,
+                new.host,
+                count,
+                len(frame) - count,
+                new.origin,
+                new.job_id,
+                list_id,
+            )
+            snapshot = _snapshot(row)
+            if also_do is not None:
+                await also_do(connection, snapshot)
+        self._lists.remember(list_id, channels)
+        self._metas.remember(frame.metas, numbers)
+        return snapshot
+
+    async def get(self, snapshot_id: int) -> Snapshot | None:
+        """See `Store.snapshot`."""
+        return await self._find(_ONE, snapshot_id)
+
+    async def of_job(self, job_id: int) -> Snapshot | None:
+        """See `Store.snapshot_of_job`."""
+        return await self._find(_OF_JOB, job_id)
+
+    async def reference(self) -> Snapshot | None:
+        """See `Store.reference`."""
+        return await self._find(_REFERENCE)
+
+    async def page(self, wanted: SnapshotFilter) -> tuple[list[Snapshot], int]:
+        """See `Store.snapshots`."""
+        arguments = (
+            wanted.text,
+            wanted.label,
+            wanted.user,
+            wanted.since,
+            wanted.until,
+            wanted.automatic,
+            wanted.reference,
+        )
+        async with self._database.connection("listing snapshots") as connection:
+            total = await connection.fetchval(_COUNT, *arguments)
+            rows = await connection.fetch(_PAGE, *arguments, wanted.size, wanted.page * wanted.size)
+        return [_snapshot(row) for row in rows], total
+
+    async def load_frame(self, snapshot_id: int, names: Collection[str] | None) -> Frame:
+        """See `Store.load_frame`."""
+        async with self._database.connection(f"loading snapshot {snapshot_id}") as connection:
+            list_id = await connection.fetchval(_LIST_OF, _int4(snapshot_id))
+            if list_id is None:
+                raise StoreError(f"snapshot {snapshot_id} does not exist")
+            channels = await self._lists.load(connection, list_id)
+            rows = None
+            if names is not None:
+                index = channels.index
+                rows = np.array(sorted({index[name] for name in names if name in index}), np.intp)
+            return await frames.read_rows(connection, snapshot_id, channels, self._metas, rows)
+
+    async def history(self, name: str, limit: int) -> History:
+        """See `Store.history`."""
+        async with self._database.connection(f"history of {name}") as connection:
+            channel = await connection.fetchval("SELECT id FROM channel WHERE name = $1", name)
+            if channel is None:
+                channel = 0
+            (row,) = await connection.fetch(_HISTORY, channel, limit)
+        return History(
+            pgcopy.INT4.join([row["ids"]]),
+            pgcopy.FLOAT8.join([row["epochs"]]),
+            pgcopy.FLOAT8.join([row["numbers"]]),
+            pgcopy.INT2.join([row["states"]]).astype(np.uint8),
+        )
+
+    async def update(self, snapshot_id: int, change: SnapshotChange) -> Snapshot:
+        """See `Store.update_snapshot`."""
+        async with self._database.transaction(f"changing snapshot {snapshot_id}") as connection:
+            if change.reference:
+                await connection.execute(_LOCK_REFERENCE, _REFERENCE_KEY)
+            old = await self._lock(connection, snapshot_id)
+            _check_change(old, change)
+            if change.reference:
+                await self._unreference_others(connection, old)
+            row = await connection.fetchrow(
+                _UPDATE,
+                snapshot_id,
+                change.title,
+                change.comment,
+                change.labels,
+                change.protected,
+                change.kept,
+                change.reference,
+            )
+        return _snapshot(row)
+
+    async def delete(self, snapshot_id: int) -> None:
+        """See `Store.delete_snapshot`."""
+        async with self._database.transaction(f"deleting snapshot {snapshot_id}") as connection:
+            old = await self._lock(connection, snapshot_id)
+            if old.protected:
+                raise RefusedError(f"snapshot {snapshot_id} is protected: unprotect it before deleting it")
+            await connection.execute(_DELETE, snapshot_id)
+            await self._lists.drop_unused(connection, old.channel_list_id)
+
+    async def _unreference_others(self, connection: Connection, new: Snapshot) -> None:
+        row = await connection.fetchrow(_REFERENCE + " FOR NO KEY UPDATE")
+        if row is not None and row["id"] != new.id:
+            if row["protected"]:
+                raise RefusedError(f"snapshot {row['id']} is the reference and protected: unprotect it first")
+            await connection.execute(_UNREFERENCE, new.id)
+
+    async def _lock(self, connection: Connection, snapshot_id: int) -> Snapshot:
+        row = await connection.fetchrow(_LOCK, _int4(snapshot_id))
+        if row is None:
+            raise RefusedError(f"snapshot {snapshot_id} does not exist")
+        return _snapshot(row)
+
+    async def _find(self, query: str, *keys: int) -> Snapshot | None:
+        async with self._database.connection("reading a snapshot") as connection:
+            row = await connection.fetchrow(query, *map(_int4, keys))
+        return None if row is None else _snapshot(row)
+
+
+def _check_change(old: Snapshot, change: SnapshotChange) -> None:
+    """What `protected` forbids, unless the same change unprotects."""
+    if not old.protected or change.protected is False:
+        return
+    what = [
+        word
+        for word, new, present in (
+            ("title", change.title, old.title),
+            ("comment", change.comment, old.comment),
+            ("labels", change.labels, old.labels),
+        )
+        if new is not None and new != present
+    ]
+    if change.kept is False and old.kept:
+        what.append("keep flag")
+    if what:
+        raise RefusedError(f"snapshot {old.id} is protected: unprotect it before changing its {' and '.join(what)}")
+    if change.reference is False and old.reference:
+        raise RefusedError(f"snapshot {old.id} is protected: unprotect it before it stops being the reference")
+
+
+def _int4(value: int) -> int:
+    """Numbers that no row can have become 0, which none has."""
+    return value if 0 < value < 2**31 else 0
+
+
+def _snapshot(row: Any) -> Snapshot:
+    return Snapshot(
+        id=row["id"],
+        kind=row["kind"],
+        title=row["title"],
+        comment=row["comment"],
+        labels=tuple(row["labels"]),
+        taken=row["taken"],
+        user=row["username"],
+        host=row["host"],
+        count=row["count"],
+        missing=row["missing"],
+        size_bytes=row["size_bytes"],
+        protected=row["protected"],
+        kept=row["kept"],
+        reference=row["reference"],
+        origin=row["origin"],
+        job_id=row["job_id"],
+        channel_list_id=row["list_id"],
+    )

@@ -1,0 +1,253 @@
+"""The store as the rest of the program sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from squirrel_ioc.config import DatabaseSettings
+from squirrel_ioc.errors import StoreError
+from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.job import JobInfo, JobKind
+from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
+from squirrel_ioc.resources import migrations_dir
+from squirrel_ioc.store.catalogue import Catalogues
+from squirrel_ioc.store.database import Connection, Database, Target
+from squirrel_ioc.store.embedded import EmbeddedServer
+from squirrel_ioc.store.failures import translated
+from squirrel_ioc.store.jobs import JobRows
+from squirrel_ioc.store.lists import ChannelLists
+from squirrel_ioc.store.metas import Metas
+from squirrel_ioc.store.migrations import migrate, pending, read_migrations
+from squirrel_ioc.store.snapshots import Snapshots
+from squirrel_ioc.store.watch import DbStatus, StoreEvent, Watch
+
+__all__ = ["Store"]
+
+_GET_SETTING = "SELECT value FROM setting WHERE key = $1"
+_SET_SETTING = """
+INSERT INTO setting (key, value) VALUES ($1, $2::jsonb)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE setting.value <> excluded.value
+"""
+
+
+class Store:
+    """Everything that is kept. Made by `open`.
+
+    Every method raises DatabaseDownError when the database does not answer within `connect_timeout_s` or
+    `command_timeout_s` of the settings, and StoreError when it refuses; both say what was being done.
+    """
+
+    def __init__(self, database: Database, watch: Watch, embedded: EmbeddedServer | None) -> None:
+        self._database = database
+        self._watch = watch
+        self._embedded = embedded
+        lists, metas = ChannelLists(), Metas()
+        self._snapshots = Snapshots(database, lists, metas)
+        self._catalogues = Catalogues(database, lists)
+        self._jobs = JobRows(database)
+        database.on_down = watch.hurry
+
+    @classmethod
+    async def open(
+        cls, settings: DatabaseSettings, state_dir: Path, *, wait: bool = False, exclusive: bool = True
+    ) -> Store:
+        """Connect, and bring the schema up to date. Without a dsn, a server with its data in `state_dir` is started.
+
+        `wait` tries until the server answers, with growing pauses up to 10 s. `exclusive` is the service's way: only
+        one process may have a database so, and only it changes the schema. Commands that look at the data pass False,
+        and can do so while the service runs.
+
+        Raises DatabaseDownError when the server does not answer (naming host, port and database, never the password);
+        StoreError when the login or the database is wrong, when another service runs on it, when its schema is newer
+        than this program, or (not exclusive) older.
+        """
+        embedded = EmbeddedServer(state_dir) if settings.dsn is None else None
+        target = Target(settings, embedded)
+        watch = Watch(target, exclusive, None if embedded is None else embedded.ensure_running)
+        try:
+            if embedded is not None:
+                await asyncio.to_thread(embedded.start)
+            connection = await (target.connect_waiting() if wait else target.connect())
+            await watch.claim(connection)
+            await _prepare(connection, target, exclusive)
+            database = await Database.open(target, settings)
+            await watch.start()
+        except BaseException:
+            await watch.stop()
+            if embedded is not None:
+                await asyncio.to_thread(embedded.stop)
+            raise
+        return cls(database, watch, embedded)
+
+    async def close(self) -> None:
+        """Close the connections; the embedded server is stopped by the last process that uses it."""
+        await self._watch.stop()
+        await self._database.close()
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.stop)
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The pool itself. Its errors are asyncpg's."""
+        return self._database.pool
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection from the pool, its errors translated."""
+        return self._database.connection("using the database")
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection from the pool in a transaction, which is committed at the end of the block."""
+        return self._database.transaction("using the database")
+
+    @property
+    def status(self) -> DbStatus:
+        """How the database is; looked at every 2 s, and at once after an error."""
+        return self._watch.status
+
+    def listen_status(self, callback: Callable[[DbStatus], None]) -> Callable[[], None]:
+        """Call back, in the event loop, when the database goes or comes back; returns what ends it."""
+        return self._watch.on_status.add(callback)
+
+    def listen(self, callback: Callable[[StoreEvent], None]) -> Callable[[], None]:
+        """Call back, in the event loop, on each committed change by any process; returns what ends it.
+
+        After the database was away, one event of kind RESYNC says that changes may have been missed.
+        """
+        return self._watch.on_event.add(callback)
+
+    async def save_catalogue(self, entries: Sequence[Entry]) -> Catalogue:
+        """Make these entries the catalogue, in one transaction; the same entries again change nothing.
+
+        What is not among them is retired: old snapshots keep its values, and it can come back.
+        """
+        return await self._catalogues.save(entries)
+
+    async def load_catalogue(self) -> Catalogue:
+        """The catalogue in force; empty, of version 0, when there has never been one."""
+        return await self._catalogues.load()
+
+    async def save_snapshot(
+        self,
+        frame: Frame,
+        new: NewSnapshot,
+        *,
+        also_do: Callable[[Connection, Snapshot], Awaitable[None]] | None = None,
+    ) -> Snapshot:
+        """Store a frame, whole, in one transaction; `also_do` runs in that transaction.
+
+        When `new.job_id` has a snapshot already, that one is returned and nothing is stored.
+        """
+        return await self._snapshots.save(frame, new, also_do)
+
+    async def snapshot(self, snapshot_id: int) -> Snapshot | None:
+        """One snapshot, without its values."""
+        return await self._snapshots.get(snapshot_id)
+
+    async def snapshot_of_job(self, job_id: int) -> Snapshot | None:
+        """The snapshot that a job stored: its result, or a restore's backup."""
+        return await self._snapshots.of_job(job_id)
+
+    async def reference(self) -> Snapshot | None:
+        """The reference snapshot."""
+        return await self._snapshots.reference()
+
+    async def snapshots(self, wanted: SnapshotFilter | None = None) -> tuple[list[Snapshot], int]:
+        """One page of snapshots, newest first, and how many there are on all pages."""
+        return await self._snapshots.page(wanted or SnapshotFilter())
+
+    async def load_frame(self, snapshot_id: int, names: Collection[str] | None = None) -> Frame:
+        """The values of a snapshot, or those of `names` in the order they are stored; it skips names it has not.
+
+        The channels are the very object that was saved, or the catalogue's, as long as somebody holds it.
+        Raises StoreError when there is no such snapshot.
+        """
+        return await self._snapshots.load_frame(snapshot_id, names)
+
+    async def history(self, name: str, limit: int = 1000) -> History:
+        """A channel across the newest `limit` snapshots that hold it; empty for a channel never seen."""
+        return await self._snapshots.history(name, limit)
+
+    async def update_snapshot(self, snapshot_id: int, change: SnapshotChange) -> Snapshot:
+        """Change what stands beside the values. Making it the reference takes that from the one that was.
+
+        Raises RefusedError when it does not exist, or when it (or the reference so far) is protected.
+        """
+        return await self._snapshots.update(snapshot_id, change)
+
+    async def delete_snapshot(self, snapshot_id: int) -> None:
+        """Delete a snapshot. Raises RefusedError when it does not exist or is protected."""
+        await self._snapshots.delete(snapshot_id)
+
+    async def create_job(
+        self,
+        connection: Connection | None,
+        kind: JobKind,
+        request: Mapping[str, Any],
+        *,
+        title: str,
+        user: str,
+        host: str,
+        created: datetime | None = None,
+    ) -> int:
+        """The row of a new, pending job, inside the transaction of `connection` if given; returns its id."""
+        return await self._jobs.create(connection, kind, request, title, user, host, created)
+
+    async def update_job(self, info: JobInfo, connection: Connection | None = None) -> bool:
+        """Store how a job stands. The end of a job is final: False, and nothing changed, when it has ended before.
+
+        Raises StoreError when there is no such job.
+        """
+        return await self._jobs.update(info, connection)
+
+    async def job(self, job_id: int) -> JobInfo | None:
+        """One job."""
+        return await self._jobs.get(job_id)
+
+    async def job_request(self, job_id: int) -> dict[str, Any]:
+        """What was asked, as given to `create_job`. Raises StoreError when there is no such job."""
+        return await self._jobs.request(job_id)
+
+    async def recent_jobs(self, count: int = 50) -> list[JobInfo]:
+        """The last jobs, newest first."""
+        return await self._jobs.recent(count)
+
+    async def unfinished_jobs(self) -> list[JobInfo]:
+        """Jobs that have not ended, oldest first."""
+        return await self._jobs.unfinished()
+
+    async def get_setting(self, key: str, default: Any = None) -> Any:
+        """A small thing kept across restarts; `default` when there is none."""
+        async with self._database.connection(f"reading setting {key}") as connection:
+            text = await connection.fetchval(_GET_SETTING, key)
+        return default if text is None else json.loads(text)
+
+    async def set_setting(self, key: str, value: Any) -> None:
+        """Keep anything that fits in JSON. Raises StoreError when it does not."""
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as exc:
+            raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
+        async with self._database.connection(f"storing setting {key}") as connection:
+            await connection.execute(_SET_SETTING, key, text)
+
+
+async def _prepare(connection: asyncpg.Connection, target: Target, exclusive: bool) -> None:
+    """Check what the store relies on, and the schema."""
+    with translated(target.description):
+        encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(f"{target.description} has encoding {encoding}: it must be UTF8")
+    migrations = read_migrations(migrations_dir())
+    if exclusive:
+        await migrate(connection, migrations)
+    elif missing := await pending(connection, migrations):
+        raise StoreError(f"{target.description} lacks migration {missing[0]}: start the service, or migrate it")

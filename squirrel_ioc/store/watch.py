@@ -1,0 +1,214 @@
+"""The connection that stands by: is the database there, what changed in it, and who else runs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import asyncpg
+
+from squirrel_ioc.errors import DatabaseDownError, SquirrelError, StoreError
+from squirrel_ioc.store.database import Target
+from squirrel_ioc.store.failures import UNREACHABLE
+
+__all__ = ["DbStatus", "StoreEvent", "Listeners", "Watch", "RESYNC"]
+
+RESYNC: Final = "resync"
+"""Kind of the event that says: the connection was lost, anything may have changed meanwhile."""
+
+_CHANNEL: Final = "squirrel_event"
+_SERVICE_KEY: Final = 0x5351_524C_0000
+_PERIOD_S: Final = 2.0
+_PING_S: Final = 2.0
+_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+_TAKE = "SELECT pg_try_advisory_lock($1)"
+_HOLDER = """
+SELECT coalesce(nullif(application_name, ''), 'process ' || pid)
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND datname = current_database() AND database = datid
+  AND (classid::bigint << 32) + objid::bigint = $1
+"""
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DbStatus:
+    """How the database is: `latency_s` of the last answer; `message` says what is wrong, or is empty."""
+
+    connected: bool
+    latency_s: float
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class StoreEvent:
+    """A committed change, made by any process: `kind` snapshot, catalogue, job or setting (`id` is its key then),
+    `op` insert, update or delete; or RESYNC."""
+
+    kind: str
+    id: int | str
+    op: str
+
+
+class Listeners(Generic[T]):
+    """Callbacks in the event loop. One that fails is logged, and does not keep the others from being called."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[T], None]] = []
+
+    def add(self, callback: Callable[[T], None]) -> Callable[[], None]:
+        """Call back from now on; returns what ends it."""
+        self._callbacks.append(callback)
+
+        def remove() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return remove
+
+    def call(self, value: T) -> None:
+        """Call all."""
+        for callback in tuple(self._callbacks):
+            try:
+                callback(value)
+            except Exception:
+                _log.exception("a listener of the store failed on %s", value)
+
+
+class Watch:
+    """Holds a connection of its own, pings it, listens on it, and makes it anew when it breaks."""
+
+    def __init__(self, target: Target, exclusive: bool, restart: Callable[[], None] | None) -> None:
+        self._target = target
+        self._exclusive = exclusive
+        self._restart = restart
+        self._connection: asyncpg.Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self.status = DbStatus(False, 0.0, "not connected yet")
+        self.on_status: Listeners[DbStatus] = Listeners()
+        self.on_event: Listeners[StoreEvent] = Listeners()
+
+    async def claim(self, connection: asyncpg.Connection) -> None:
+        """Take over a connection. Raises StoreError when another service runs on the database."""
+        self._connection = connection
+        await self._prepare(connection)
+
+    async def start(self) -> None:
+        """Begin to watch over the claimed connection; nobody else may use it from now on."""
+        if self._connection is not None:
+            await self._ping(self._connection)
+        self._task = asyncio.create_task(self._run(), name="database watch")
+
+    async def stop(self) -> None:
+        """End the task and the connection."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    def hurry(self) -> None:
+        """Somebody had an error: look now instead of at the next turn."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                if self._connection is None:
+                    await self._reconnect()
+                else:
+                    await self._ping(self._connection)
+                failures = 0
+                wait_s = _PERIOD_S
+            except SquirrelError as exc:
+                self._lost(str(exc))
+                wait_s = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
+                failures += 1
+            except Exception as exc:
+                _log.exception("watching the database failed")
+                self._lost(repr(exc))
+                wait_s = _RETRY_S[-1]
+            if self.status.connected:
+                await self._sleep(wait_s)
+            else:
+                await asyncio.sleep(wait_s)
+
+    async def _sleep(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _ping(self, connection: asyncpg.Connection) -> None:
+        start = time.perf_counter()
+        try:
+            async with asyncio.timeout(_PING_S):
+                await connection.execute("SELECT")
+        except (*UNREACHABLE, asyncpg.PostgresError) as exc:
+            raise DatabaseDownError(
+                f"{self._target.description} does not answer: {exc or type(exc).__name__}"
+            ) from None
+        self._set(DbStatus(True, time.perf_counter() - start))
+
+    async def _reconnect(self) -> None:
+        if self._restart is not None:
+            await asyncio.to_thread(self._restart)
+        connection = await self._target.connect()
+        try:
+            await self._prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+        await self._ping(connection)
+        _log.info("%s answers again", self._target.description)
+        self.on_event.call(StoreEvent(RESYNC, 0, RESYNC))
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        try:
+            if self._exclusive and not await connection.fetchval(_TAKE, _SERVICE_KEY):
+                holder = await connection.fetchval(_HOLDER, _SERVICE_KEY)
+                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {holder}")
+            await connection.add_listener(_CHANNEL, self._notified)
+            connection.add_termination_listener(lambda _: self.hurry())
+        except (*UNREACHABLE, asyncpg.PostgresError) as exc:
+            raise DatabaseDownError(
+                f"{self._target.description} does not answer: {exc or type(exc).__name__}"
+            ) from None
+
+    def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        try:
+            data = json.loads(str(payload))
+            event = StoreEvent(data["kind"], data["id"], data["op"])
+        except (ValueError, KeyError, TypeError):
+            _log.warning("not understood on channel %s: %s", _CHANNEL, payload)
+            return
+        self.on_event.call(event)
+
+    def _lost(self, message: str) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        if self.status.connected:
+            _log.error("%s", message)
+        self._set(DbStatus(False, 0.0, message))
+
+    def _set(self, status: DbStatus) -> None:
+        changed = (status.connected, status.message) != (self.status.connected, self.status.message)
+        self.status = status
+        if changed:
+            self.on_status.call(status)
