@@ -1,0 +1,186 @@
+"""The channels: made and cleared in bulk, and what is known of each, as columns by slot.
+
+Everything here belongs to the engine thread, save the two handlers, which libca calls in its own threads: they only
+note the channel. What has become of it is asked for afterwards, in batches, so that an old note can do no harm.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.ca import _libca as ca
+from squirrel_ioc.model.values import Dbf
+
+__all__ = ["BATCH", "ChannelTable"]
+
+BATCH: Final = 1000
+"""Channels handled between two looks at everything else: a few milliseconds."""
+
+_HOST_SIZE: Final = 128
+
+_immortal: list[Any] = []
+"""Handlers. libca may keep a pointer to one longer than its table lives; they are few."""
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data)
+
+
+class ChannelTable:
+    """Columns by slot, all of one length:
+
+    chid       int64  libca's channel, 0 for a free slot
+    dbf        uint8  native type, `Dbf.NONE` before the first connection; kept when the connection is lost
+    count      int32  maximum element count, likewise
+    connected, readable, writable   bool
+    ready      bool   connected, and the meta data of this connection have been read
+    meta       int32  index of the meta data, kept when the connection is lost
+    ioc        int32  index of the IOC, -1 before the first connection
+
+    `generation` grows whenever any of them changes.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.generation = 0
+        self.size = 0
+        self._free: list[int] = []
+        self._slot_of_chid: dict[int, int] = {}
+        self._connection_notes: deque[int] = deque()
+        self._access_notes: deque[int] = deque()
+        self._allocate(1024)
+        self._make_handlers(wake)
+
+    def _allocate(self, n: int) -> None:
+        self.chid = np.zeros(n, np.int64)
+        self.dbf = np.full(n, Dbf.NONE, np.uint8)
+        self.count = np.zeros(n, np.int32)
+        self.connected = np.zeros(n, bool)
+        self.readable = np.zeros(n, bool)
+        self.writable = np.zeros(n, bool)
+        self.ready = np.zeros(n, bool)
+        self.meta = np.zeros(n, np.int32)
+        self.ioc = np.full(n, -1, np.int32)
+
+    def _make_handlers(self, wake: Callable[[], None]) -> None:
+        note_connection, note_access = self._connection_notes.append, self._access_notes.append
+
+        def on_connection(args: ca.ConnectionArgs) -> None:
+            note_connection(args.chid)
+            wake()
+
+        def on_access(args: ca.AccessArgs) -> None:
+            note_access(args.chid)
+            wake()
+
+        handlers = ca.ConnectionHandler(on_connection), ca.AccessHandler(on_access)
+        _immortal.extend(handlers)
+        self._on_connection, self._on_access = (ctypes.cast(h, ctypes.c_void_p).value for h in handlers)
+
+    def reserve(self, count: int) -> list[int]:
+        """Slots for `count` new channels."""
+        slots = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        missing = count - len(slots)
+        slots += range(self.size, self.size + missing)
+        self.size += missing
+        if self.size > len(self.chid):
+            self._grow(max(self.size, 2 * len(self.chid)))
+        return slots
+
+    def _grow(self, n: int) -> None:
+        names = ("chid", "dbf", "count", "connected", "readable", "writable", "ready", "meta", "ioc")
+        old = {name: getattr(self, name) for name in names}
+        self._allocate(n)
+        for name, column in old.items():
+            getattr(self, name)[: len(column)] = column
+
+    def create(self, slots: Sequence[int], names: Sequence[str]) -> None:
+        """Make the channels of these reserved slots. A name libca does not take never connects."""
+        chids = np.zeros(len(slots), np.int64)
+        start = _address(chids)
+        where = range(start, start + 8 * len(slots), 8)
+        encoded = [name.encode() for name in names]
+        list(map(ca.create_channel, encoded, repeat(self._on_connection), repeat(None), repeat(0), where))
+        made = chids.tolist()
+        list(map(ca.replace_access_event, filter(None, made), repeat(self._on_access)))
+        self.chid[slots] = chids
+        self._slot_of_chid.update((c, s) for c, s in zip(made, slots, strict=True) if c)
+
+    def clear(self, slots: Sequence[int]) -> None:
+        """Clear the channels and free their slots."""
+        for chid in self._release(slots):
+            ca.clear_channel(chid)
+
+    def abandon(self, slots: Sequence[int]) -> None:
+        """Free the slots of channels that cannot be cleared without waiting, and hear no more of them."""
+        for chid in self._release(slots):
+            ca.change_connection_event(chid, None)
+            ca.replace_access_event(chid, None)
+
+    def _release(self, slots: Sequence[int]) -> list[int]:
+        index = np.asarray(slots, np.intp)
+        chids: list[int] = [c for c in self.chid[index].tolist() if c]
+        for chid in chids:
+            del self._slot_of_chid[chid]
+        self.connected[index] = self.readable[index] = self.writable[index] = self.ready[index] = False
+        self.chid[index], self.dbf[index], self.count[index] = 0, Dbf.NONE, 0
+        self.meta[index], self.ioc[index] = 0, -1
+        self._free += index.tolist()
+        self.generation += 1
+        return chids
+
+    @property
+    def used(self) -> NDArray[np.intp]:
+        """The slots that have a channel."""
+        return np.flatnonzero(self.chid[: self.size])
+
+    @property
+    def noted(self) -> bool:
+        """Whether there is something for `refresh`."""
+        return bool(self._connection_notes or self._access_notes)
+
+    def refresh(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Look what has become of the channels noted, one batch. Slots that have connected, and that were lost."""
+        none = np.zeros(0, np.intp)
+        slots, chids = self._take(self._connection_notes)
+        up, down = none, none
+        if chids:
+            self.generation += 1
+            dbf = np.fromiter(map(ca.field_type, chids), np.int16, len(chids))
+            count = np.fromiter(map(ca.element_count, chids), np.int64, len(chids))
+            state = np.fromiter(map(ca.state, chids), np.int8, len(chids))
+            good = (state == ca.CS_CONN) & (dbf >= 0) & (dbf < Dbf.NONE)
+            up, down = slots[good], slots[~good]
+            self.dbf[up], self.count[up] = dbf[good], count[good]
+            self.ready[slots] = False
+            self.connected[up], self.connected[down] = True, False
+            self._ask_access(slots, chids)
+        slots, chids = self._take(self._access_notes)
+        if chids:
+            self.generation += 1
+            self._ask_access(slots, chids)
+        return up, down
+
+    def _take(self, notes: deque[int]) -> tuple[NDArray[np.intp], list[int]]:
+        noted = {notes.popleft() for _ in range(min(BATCH, len(notes)))}
+        chids = [c for c in noted if c in self._slot_of_chid]
+        return np.fromiter(map(self._slot_of_chid.__getitem__, chids), np.intp, len(chids)), chids
+
+    def _ask_access(self, slots: NDArray[np.intp], chids: list[int]) -> None:
+        connected = self.connected[slots]
+        self.readable[slots] = connected & np.fromiter(map(ca.read_access, chids), bool, len(chids))
+        self.writable[slots] = connected & np.fromiter(map(ca.write_access, chids), bool, len(chids))
+
+    def hosts(self, slots: NDArray[np.intp]) -> NDArray[np.bytes_]:
+        """The names of the IOCs these channels live on, S[n], as libca gives them now."""
+        names = np.zeros(len(slots), f"S{_HOST_SIZE}")
+        start = _address(names)
+        where = range(start, start + _HOST_SIZE * len(slots), _HOST_SIZE)
+        list(map(ca.get_host_name, self.chid[slots].tolist(), where, repeat(_HOST_SIZE)))
+        return names

@@ -1,0 +1,95 @@
+"""The one Channel Access context of this process.
+
+libca's context is made once and stays: destroying it waits 30 s for a circuit that hangs, and aioca keeps using the
+one it saw first. What a context cannot change afterwards is where it searches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+from squirrel_ioc.ca import _libca as ca
+from squirrel_ioc.errors import ChannelAccessError
+
+__all__ = ["adopt", "attach", "detach", "add_exception_listener", "remove_exception_listener"]
+
+_log = logging.getLogger(__name__)
+
+ExceptionListener = Callable[[int, int, int], None]
+"""Called in a thread of libca with channel id, ECA status, CA_OP."""
+
+_context: int | None = None
+_environment: dict[str, str] = {}
+_listeners: list[ExceptionListener] = []
+
+
+def _on_exception(args: ca.ExceptionArgs) -> None:
+    """Without a handler libca prints a page for every request that fails."""
+    if args.chid:
+        for listener in _listeners:
+            listener(args.chid, args.status, args.op)
+    elif args.status in (ca.ECA_DISCONN, ca.ECA_UNRESPTMO):
+        _log.warning("IOC %s: %s", _text(args.context), _text(ca.message(args.status)))
+    else:
+        _log.warning("Channel Access: %s: %s", _text(ca.message(args.status)), _text(args.context))
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode("latin-1")
+
+
+_handler = ca.ExceptionHandler(_on_exception)
+
+
+def adopt(environment: Mapping[str, str]) -> None:
+    """Attach the calling thread (the event loop's) to the context, made now with these EPICS_CA_* variables if new.
+
+    A context that the thread already has, made by aioca, is taken as it is. aioca takes the one made here, when it
+    is used first in the same thread. Raises ChannelAccessError when the context cannot be had, or searches elsewhere.
+    """
+    global _context
+    if _context is not None:
+        if environment != _environment:
+            raise ChannelAccessError(
+                "this process already searches with "
+                f"{_environment or 'the settings of its environment'}; it cannot change to {dict(environment)}"
+            )
+        attach()
+        return
+    os.environ.update(environment)
+    status = ca.context_create(1)
+    if status != ca.ECA_NORMAL:
+        raise ChannelAccessError(f"no Channel Access context: {_text(ca.message(status))}")
+    _context = ca.current_context()
+    _environment.update(environment)
+    ca.add_exception_event(ctypes.cast(_handler, ctypes.c_void_p), None)
+
+
+def attach() -> None:
+    """Attach the calling thread to the context. Raises ChannelAccessError."""
+    current = ca.current_context()
+    if current == _context:
+        return
+    if current:
+        ca.detach_context()
+    status = ca.attach_context(_context)
+    if status != ca.ECA_NORMAL:
+        raise ChannelAccessError(f"thread not attached to Channel Access: {_text(ca.message(status))}")
+
+
+def detach() -> None:
+    """Detach the calling thread before it ends."""
+    ca.detach_context()
+
+
+def add_exception_listener(listener: ExceptionListener) -> None:
+    """`listener` gets the failures of single requests from now on."""
+    _listeners.append(listener)
+
+
+def remove_exception_listener(listener: ExceptionListener) -> None:
+    """The reverse."""
+    _listeners.remove(listener)

@@ -1,0 +1,291 @@
+"""The engine: the one thread that makes bulk calls to libca.
+
+It runs operations, each a slice at a time, so that none waits for another, and keeps the channel table up to date.
+With nothing to do it sleeps until it is woken. libca's own threads call the three handlers (connection, access,
+value) and the exception listener; these only note what has happened and wake the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.ca import _context
+from squirrel_ioc.ca import _libca as ca
+from squirrel_ioc.ca._channels import ChannelTable
+from squirrel_ioc.ca._get import Groups
+from squirrel_ioc.ca._iocs import Ioc, Iocs
+from squirrel_ioc.ca._layout import DBR_TIME, TIME_DTYPE, VALUE_OFFSET
+from squirrel_ioc.ca._meta import MetaStore
+from squirrel_ioc.errors import ChannelAccessError
+from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf
+
+__all__ = ["Engine", "Operation"]
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+TICK_S: Final = 0.5
+"""Period of what must be looked at now and then, while there is such a thing."""
+
+POLL_MIN_S: Final = 0.0002
+POLL_MAX_S: Final = 0.005
+"""Between two polls of what is under way: longer while nothing moves."""
+
+TAG_SHIFT: Final = 32
+"""A value handler's token: operation << 32 | request."""
+
+_SIZES: Final = {int(dbf) + DBR_TIME: (VALUE_OFFSET[dbf], ELEMENT_DTYPE[dbf].itemsize) for dbf in TIME_DTYPE}
+
+_immortal: list[Any] = []
+"""The value handlers. An abandoned channel may keep a pointer to one; they are few."""
+
+
+class Operation(Protocol):
+    """Work of the engine."""
+
+    def step(self, now: float) -> bool | None:
+        """Do a slice. True when something has moved, False when not, None when the operation has ended."""
+
+    def exception(self, chid: int, status: int, op: int) -> None:
+        """A request has failed, perhaps one of this operation."""
+
+    def value(self, index: int, status: int, count: int, raw: bytes) -> None:
+        """An array has come."""
+
+    def cancel(self) -> None:
+        """Withdraw everything: the engine stops, or nobody waits any more."""
+
+
+class Engine:
+    """`changed` is called in the engine thread when connections or the state of an IOC have changed."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.table = ChannelTable(self.wake)
+        self.iocs = Iocs(self._probe, changed)
+        self.metas = MetaStore()
+        self.groups = Groups()
+        self.maintenance: Callable[[float], bool] = lambda _now: False
+        """Called in every round; whether it must be called again soon."""
+        self.refreshed: Callable[[NDArray[np.intp], NDArray[np.intp]], None] = lambda _up, _down: None
+        """Called with the slots that have connected, and that were lost."""
+        self._changed = changed
+        self._operations: list[tuple[Operation, Callable[[BaseException | None], None]]] = []
+        self._commands: deque[Callable[[], None]] = deque()
+        self._exceptions: deque[tuple[int, int, int]] = deque()
+        self._values: deque[tuple[int, int, int, bytes]] = deque()
+        self._by_tag: dict[int, Operation] = {}
+        self._next_tag = 1
+        self._event = threading.Event()
+        self._awake = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        handler = ca.ValueHandler(self._on_value)
+        _immortal.append(handler)
+        self.value_handler: int = ctypes.cast(handler, ctypes.c_void_p).value or 0
+
+    def start(self) -> None:
+        """Start the thread. The context must exist."""
+        _context.add_exception_listener(self._on_exception)
+        self._thread = threading.Thread(target=self._run, name="squirrel-ca", daemon=True)
+        self._thread.start()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Withdraw every operation and end the thread; logged when it does not end in time."""
+        if self._thread is None:
+            return
+        self._stopping = True
+        self.wake()
+        await asyncio.to_thread(self._thread.join, timeout_s)
+        _context.remove_exception_listener(self._on_exception)
+        if self._thread.is_alive():
+            _log.error("the Channel Access thread is stuck in libca; left behind")
+        self._thread = None
+
+    def wake(self) -> None:
+        """Make the engine look. Called from any thread, and often."""
+        if not self._awake:
+            self._awake = True
+            self._event.set()
+
+    async def call(self, function: Callable[[], _T]) -> _T:
+        """The result of `function`, called in the engine thread."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+
+        def run() -> None:
+            try:
+                result = function()
+            except Exception as e:  # the boundary: raised again where it belongs
+                loop.call_soon_threadsafe(_set_exception, future, e)
+            else:
+                loop.call_soon_threadsafe(_set_result, future, result)
+
+        self.post(run)
+        return await future
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Call `function` in the engine thread; it does not raise."""
+        if self._thread is None or self._stopping:
+            raise ChannelAccessError("Channel Access is not started")
+        self._commands.append(function)
+        self.wake()
+
+    async def run(self, operation: Operation) -> None:
+        """Run the operation to its end. Cancelled, it withdraws what is under way."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def ended(error: BaseException | None) -> None:
+            if error is None:
+                loop.call_soon_threadsafe(_set_result, future, None)
+            else:
+                loop.call_soon_threadsafe(_set_exception, future, error)
+
+        self.post(lambda: self.begin(operation, ended))
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.post(operation.cancel)
+            raise
+
+    def begin(self, operation: Operation, ended: Callable[[BaseException | None], None]) -> None:
+        """In the engine thread: run the operation, and tell when it has ended."""
+        self._operations.append((operation, ended))
+
+    def tag(self, operation: Operation) -> int:
+        """In the engine thread: a tag for the operation's array requests, until `untag`."""
+        tag = self._next_tag << TAG_SHIFT
+        self._next_tag += 1
+        self._by_tag[tag >> TAG_SHIFT] = operation
+        return tag
+
+    def untag(self, tag: int) -> None:
+        """Values with this tag are not wanted any more."""
+        self._by_tag.pop(tag >> TAG_SHIFT, None)
+
+    def tell_changed(self) -> None:
+        """In the engine thread: what `live` and `iocs` tell has changed."""
+        self._changed()
+
+    # ---- in libca's threads
+
+    def _on_exception(self, chid: int, status: int, op: int) -> None:
+        self._exceptions.append((chid, status, op))
+        self.wake()
+
+    def _on_value(self, args: ca.ValueArgs) -> None:
+        raw = b""
+        if args.status == ca.ECA_NORMAL and args.type in _SIZES:
+            offset, size = _SIZES[args.type]
+            raw = ctypes.string_at(args.dbr, offset + size * args.count)
+        self._values.append((args.usr or 0, args.status, args.count, raw))
+        self.wake()
+
+    # ---- in the engine thread
+
+    def _run(self) -> None:
+        _context.attach()
+        wait = 0.0
+        while not self._stopping:
+            if wait != 0.0:
+                self._event.wait(None if wait < 0 else wait)
+            self._event.clear()
+            self._awake = False
+            moved, soon = self._round()
+            if moved:
+                wait = 0.0 if self.table.noted or self._commands else POLL_MIN_S
+            elif self._operations:
+                wait = min(max(wait, POLL_MIN_S) * 1.3, POLL_MAX_S)
+            else:
+                wait = TICK_S if soon else -1.0
+        self._end()
+
+    def _round(self) -> tuple[bool, bool]:
+        now = time.monotonic()
+        while self._commands:
+            self._commands.popleft()()
+        moved = self.table.noted
+        if moved:
+            self.refreshed(*self.table.refresh())
+            self._changed()
+        while self._exceptions:
+            failure = self._exceptions.popleft()
+            for operation, _ in self._operations:
+                operation.exception(*failure)
+        self._hand_out_values()
+        moved = self._step(now) or moved
+        if self.iocs.watched:
+            self.iocs.tick(now)
+        soon = self.maintenance(now) or self.iocs.watched
+        return moved, soon
+
+    def _hand_out_values(self) -> None:
+        while self._values:
+            token, status, count, raw = self._values.popleft()
+            tag, index = token >> TAG_SHIFT, token & 0xFFFFFFFF
+            if tag == 0:
+                self.iocs.answered(self.iocs.all[index]) if status != ca.ECA_DISCONN else None
+            elif operation := self._by_tag.get(tag):
+                operation.value(index, status, count, raw)
+
+    def _step(self, now: float) -> bool:
+        moved = False
+        for entry in self._operations[:]:
+            operation, ended = entry
+            error: BaseException | None = None
+            try:
+                result = operation.step(now)
+            except Exception as e:  # the boundary of a task: it ends this operation only
+                result, error = None, e
+            if result is None:
+                self._operations.remove(entry)
+                ended(error)
+            moved = moved or result is not False
+        if moved:
+            ca.flush_io()
+        if len(self._operations) > 1:
+            self._operations.append(self._operations.pop(0))
+        return moved
+
+    def _probe(self, ioc: Ioc) -> bool:
+        """One small read that `_hand_out_values` knows by tag 0."""
+        table = self.table
+        able = np.flatnonzero((table.ioc[: table.size] == ioc.index) & table.readable[: table.size])
+        if not len(able):
+            return False
+        chid = int(table.chid[able[ioc.probes % len(able)]])
+        status = ca.array_get_callback(int(Dbf.STRING), 1, chid, self.value_handler, ioc.index)
+        ca.flush_io()
+        return bool(status == ca.ECA_NORMAL)
+
+    def _end(self) -> None:
+        for operation, ended in self._operations:
+            operation.cancel()
+            ended(ChannelAccessError("Channel Access is stopping"))
+        self._operations.clear()
+        while self._commands:
+            self._commands.popleft()()
+        self.groups.close()
+        self.table.abandon(self.table.used.tolist())
+        _context.detach()
+
+
+def _set_result(future: asyncio.Future[_T], result: _T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,77 @@
+"""What is known of channels now, for others to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.ca._engine import Engine
+from squirrel_ioc.ca._iocs import SLOW_SWEEP_S, Ioc, IocState, IocStatus
+from squirrel_ioc.model.values import Dbf, Meta
+
+__all__ = ["Live", "ioc_states", "live"]
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """Channels as they stand, one row a channel, all columns of length N.
+
+    connected, readable, writable   bool; the latter two are access rights, and False when not connected
+    dbf     uint8  native type, a `Dbf`; NONE when never connected
+    count   int32  maximum element count; 0 when never connected
+    meta    int32  index into `metas`; that of NO_META when never connected
+    ioc     int32  index into `iocs`, the names of the IOCs; -1 when never connected
+
+    What a channel was stays when it loses its connection.
+    """
+
+    connected: NDArray[np.bool_]
+    readable: NDArray[np.bool_]
+    writable: NDArray[np.bool_]
+    dbf: NDArray[np.uint8]
+    count: NDArray[np.int32]
+    meta: NDArray[np.int32]
+    metas: tuple[Meta, ...]
+    ioc: NDArray[np.int32]
+    iocs: tuple[str, ...]
+
+
+def live(engine: Engine, slots: NDArray[np.intp]) -> Live:
+    """Of the channels in these slots, -1 for one that is not watched."""
+    table = engine.table
+    known = slots >= 0
+    return Live(
+        known & table.connected[slots],
+        known & table.readable[slots],
+        known & table.writable[slots],
+        np.where(known, table.dbf[slots], np.uint8(Dbf.NONE)).astype(np.uint8),
+        np.where(known, table.count[slots], 0).astype(np.int32),
+        np.where(known, table.meta[slots], 0).astype(np.int32),
+        engine.metas.all,
+        np.where(known, table.ioc[slots], -1).astype(np.int32),
+        engine.iocs.hosts,
+    )
+
+
+def ioc_states(engine: Engine) -> list[IocState]:
+    """Every IOC that has channels, in the order in which they were met."""
+    table, iocs = engine.table, engine.iocs.all
+    used = (table.chid[: table.size] != 0) & (table.ioc[: table.size] >= 0)
+    index = table.ioc[: table.size][used]
+    channels = np.bincount(index, minlength=len(iocs)).tolist()
+    connected = np.bincount(index[table.connected[: table.size][used]], minlength=len(iocs)).tolist()
+    return [
+        IocState(ioc.host, n, up, _status(ioc, up), ioc.sweep_s)
+        for ioc, n, up in zip(iocs, channels, connected, strict=False)
+        if n
+    ]
+
+
+def _status(ioc: Ioc, connected: int) -> IocStatus:
+    if not connected:
+        return IocStatus.DOWN
+    if ioc.open:
+        return IocStatus.OPEN
+    return IocStatus.SLOW if ioc.sweep_s > SLOW_SWEEP_S else IocStatus.OK

@@ -1,0 +1,222 @@
+"""The machine: the channels the service holds, read and written in bulk over Channel Access."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import aioca  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.ca import _context
+from squirrel_ioc.ca._connect import ClearOperation, CreateOperation
+from squirrel_ioc.ca._engine import Engine, Operation
+from squirrel_ioc.ca._iocs import IocState
+from squirrel_ioc.ca._live import Live, ioc_states, live
+from squirrel_ioc.ca._read import ReadOperation, ReadPlan
+from squirrel_ioc.ca._settings import CaSettings
+from squirrel_ioc.ca._upkeep import Upkeep
+from squirrel_ioc.errors import ChannelAccessError
+from squirrel_ioc.model.frame import ChannelList, Frame
+
+__all__ = ["Machine"]
+
+_log = logging.getLogger(__name__)
+
+NOTIFY_S: Final = 0.25
+"""Listeners are called at most this often."""
+
+STOP_S: Final = 3.0
+"""For each of the two parts of `Machine.stop`."""
+
+Progress = Callable[[int, int], None]
+
+
+class Machine:
+    """Holds channels and reads and writes them in bulk. All methods belong to the event loop's thread.
+
+    A single PV never raises: how it fared stands in its `State` or `WriteState`.
+    """
+
+    def __init__(self, settings: CaSettings) -> None:
+        self._settings = settings
+        self._engine = Engine(self._changed_in_engine)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slot_of: dict[str, int] = {}
+        self._watching = asyncio.Lock()
+        self._slots_of_list: WeakKeyDictionary[ChannelList, NDArray[np.intp]] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[ChannelList, ReadPlan] = WeakKeyDictionary()
+        self._listeners: list[Callable[[], None]] = []
+        self._told = asyncio.Event()
+        self._notify: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Take part in the process's Channel Access context, which aioca shares, and start the engine.
+
+        Raises ChannelAccessError.
+        """
+        if self._loop is not None:
+            raise ChannelAccessError("already started")
+        _context.adopt(dict(self._settings.environment()))
+        self._loop = asyncio.get_running_loop()
+        self._engine = Engine(self._changed_in_engine)
+        Upkeep(self._engine, self._settings.timeout_s, self._settings.max_in_flight_per_ioc)
+        self._engine.start()
+
+    async def stop(self) -> None:
+        """Withdraw what is under way, clear the channels, end the engine. Takes a few seconds at most."""
+        if self._loop is None:
+            return
+        aioca.purge_channel_caches()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._engine.run(ClearOperation(self._engine, list(self._slot_of.values())))
+        except TimeoutError:
+            _log.warning("channels are left behind: clearing them takes too long")
+        await self._engine.stop(STOP_S)
+        if self._notify:
+            self._notify.cancel()
+            self._notify = None
+        self._slot_of.clear()
+        self._slots_of_list.clear()
+        self._plans.clear()
+        self._loop = None
+
+    async def watch(self, channels: ChannelList) -> None:
+        """Hold exactly these channels from now on. Connecting goes on in the background: see `settled`."""
+        async with self._watching:
+            wanted = dict.fromkeys(channels.names)
+            new = [name for name in wanted if name not in self._slot_of]
+            if new:
+                slots = await self._engine.call(lambda: self._engine.table.reserve(len(new)))
+                self._slot_of.update(zip(new, slots, strict=True))
+                self._slots_of_list.clear()
+                self._plans.clear()
+                self._begin(CreateOperation(self._engine, slots, new))
+            gone = [name for name in self._slot_of if name not in wanted]
+            if gone:
+                slots = [self._slot_of.pop(name) for name in gone]
+                self._slots_of_list.clear()
+                self._plans.clear()
+                self._begin(ClearOperation(self._engine, slots))
+
+    def _begin(self, operation: Operation) -> None:
+        self._engine.post(lambda: self._engine.begin(operation, _log_failure))
+
+    def live(self, channels: ChannelList) -> Live:
+        """What is known of these channels now."""
+        return live(self._engine, self._slots(channels))
+
+    def iocs(self) -> list[IocState]:
+        """The IOCs the channels live on, in the order in which they were met."""
+        return ioc_states(self._engine)
+
+    def reset_iocs(self) -> None:
+        """Try every IOC again that is skipped because it did not answer."""
+        self._engine.post(self._engine.iocs.reset)
+
+    async def settled(self, timeout_s: float) -> bool:
+        """Wait until every channel is connected and known; False when some are not after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._all_ready():
+                    self._told.clear()
+                    await self._told.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _all_ready(self) -> bool:
+        slots = np.fromiter(self._slot_of.values(), np.intp, len(self._slot_of))
+        return bool(self._engine.table.ready[slots].all())
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, at most every 0.25 s, when connections or the state of an IOC have changed."""
+        self._listeners.append(callback)
+
+    async def read(
+        self,
+        channels: ChannelList,
+        *,
+        timeout_s: float | None = None,
+        progress: Progress | None = None,
+        abort: Callable[[], bool] | None = None,
+    ) -> Frame:
+        """Read channels, within `timeout_s` in all. The frame's rows are those of `channels`.
+
+        `progress(done, total)` is called in the loop, at most every 0.1 s. `abort` is asked, in another thread, before
+        requests go out; once it says True the rest is NOT_READ. A channel that is not watched is DISCONNECTED.
+        Raises ChannelAccessError when not started.
+        """
+        slots = self._slots(channels)
+        operation = ReadOperation(
+            self._engine,
+            channels,
+            lambda: self._plan(channels, slots),
+            self._settings.timeout_s if timeout_s is None else timeout_s,
+            self._settings.max_in_flight_per_ioc,
+            self._in_loop(progress),
+            abort or _never,
+        )
+        await self._engine.run(operation)
+        if operation.frame is None:
+            raise ChannelAccessError("the read was withdrawn")
+        if progress:
+            progress(len(channels), len(channels))
+        return operation.frame
+
+    def _slots(self, channels: ChannelList) -> NDArray[np.intp]:
+        slots = self._slots_of_list.get(channels)
+        if slots is None:
+            get = self._slot_of.get
+            slots = np.fromiter((get(name, -1) for name in channels.names), np.intp, len(channels))
+            self._slots_of_list[channels] = slots
+        return slots
+
+    def _plan(self, channels: ChannelList, slots: NDArray[np.intp]) -> ReadPlan:
+        """In the engine thread."""
+        plan = self._plans.get(channels)
+        if plan is None or plan.busy or plan.generation != self._engine.table.generation:
+            plan = self._plans[channels] = ReadPlan(self._engine, slots)
+        return plan
+
+    def _in_loop(self, progress: Progress | None) -> Progress:
+        loop = asyncio.get_running_loop()
+        if progress is None:
+            return _ignore
+
+        def tell(done: int, total: int) -> None:
+            loop.call_soon_threadsafe(progress, done, total)
+
+        return tell
+
+    def _changed_in_engine(self) -> None:
+        if self._loop is not None and self._notify is None:
+            self._loop.call_soon_threadsafe(self._changed)
+
+    def _changed(self) -> None:
+        if self._loop is not None and self._notify is None:
+            self._notify = self._loop.call_later(NOTIFY_S, self._tell)
+
+    def _tell(self) -> None:
+        self._notify = None
+        self._told.set()
+        for callback in self._listeners:
+            callback()
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore(_done: int, _total: int) -> None:
+    return None
+
+
+def _log_failure(error: BaseException | None) -> None:
+    if error is not None:
+        _log.error("channels could not be made", exc_info=error)
