@@ -20,8 +20,8 @@ def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_f
 
     Raises SimulationError when the simulated machine does not start. Everything is stopped, however it ends.
     """
-    # SIGTERM ends it as Ctrl-C does: with everything stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     machine = machine_description()
     status = Console(stderr=True)
     with status.status("starting the simulated machine") as spinner:
@@ -40,3 +40,10 @@ def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_f
         write_json(json_file, figures, machine, count)
     judged = count == JUDGED_COUNT
     return not any(figure.verdict(judged=judged) in ("FAILED", "MISS") for figure in figures)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Ctrl-C and SIGTERM: stop everything, once. A second one must not interrupt the stopping, which is bounded."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -80,9 +80,16 @@ def demo(
     ] = None,
 ) -> None:
     """Run a simulated machine, an embedded database and the service on loopback, until Ctrl-C."""
+    from squirrel_ioc.cli._log import setup_logging
+    from squirrel_ioc.cli._stop import run_until_stopped
+    from squirrel_ioc.config import LogSettings
     from squirrel_ioc.demo import run_demo
 
-    run_demo(count, state or Path("squirrel-demo"))
+    setup_logging(LogSettings(level="WARNING"))
+    folder = state or Path("squirrel-demo")
+    typer.echo(f"Starting a simulated machine, a database in {folder} and the service ...")
+    run_until_stopped(lambda stop: run_demo(stop, count, folder, typer.echo), cancel=lambda: False)
+    typer.echo("Everything is stopped.")
 
 
 def bench(

@@ -12,6 +12,7 @@ import typer
 
 from squirrel_ioc.cli._exit import NotFoundError
 from squirrel_ioc.cli._service import ConfigOption, JsonOption
+from squirrel_ioc.errors import DatabaseDownError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,9 +139,12 @@ def _read(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
     from squirrel_ioc.store import Store
 
     settings = load_settings(config)
+    if settings.database.dsn is None and not settings.state_dir.is_dir():
+        raise DatabaseDownError(f"there is no database in {settings.state_dir} yet: the service makes it")
 
     async def body() -> T:
-        store = await Store.open(settings.database, settings.state_dir)
+        # The service may be running: it has the database for itself only as far as changes go.
+        store = await Store.open(settings.database, settings.state_dir, exclusive=False)
         try:
             return await work(store)
         finally:

@@ -1,0 +1,125 @@
+"""The demo as a newcomer meets it: start it, type what it says, stop it, start it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+START_S = 60.0
+STOP_S = 30.0
+
+
+@contextmanager
+def demo(state: Path, count: int = 60) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running demo and its guide."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "SQUIRREL_"))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "squirrel_ioc", "demo", "--count", str(count), "--state", state],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield process, guide_of(process)
+        finally:
+            process.kill()
+
+
+def guide_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    lines = []
+    deadline = time.monotonic() + START_S
+    for line in iter(process.stdout.readline, ""):
+        lines.append(line)
+        if line.startswith("Ctrl-C") or time.monotonic() > deadline:
+            break
+    guide = "".join(lines)
+    assert "Ctrl-C" in guide, guide
+    return guide
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    assert process.wait(STOP_S) == 0
+    assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def processes_in(folder: Path) -> list[str]:
+    found = []
+    for p in psutil.process_iter(["cwd", "cmdline", "status"]):
+        place = " ".join([p.info["cwd"] or "", *(p.info["cmdline"] or [])])
+        if str(folder) in place and p.info["status"] != psutil.STATUS_ZOMBIE and p.pid != os.getpid():
+            found.append(place)
+    return found
+
+
+def commands(guide: str, tool: str) -> list[str]:
+    return [line.strip() for line in guide.splitlines() if re.match(rf"\s+{tool}(put|get) ", line)]
+
+
+def shell(guide: str, lines: list[str]) -> list[str]:
+    """What each command of the guide prints, typed into one shell of its own."""
+    export = next(line.strip() for line in guide.splitlines() if line.strip().startswith("export "))
+    script = "\n".join([export, *(f"{line}\necho ----" for line in lines)])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_")}
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
+    assert done.stderr == ""
+    return [part.strip() for part in done.stdout.split("----\n")]
+
+
+def check_session(guide: str, answers: list[str]) -> None:
+    """Snapshot, look, change, restore, look, take back, look."""
+    magnet = commands(guide, "(ca|caproto-)")[-1].split()[-1]
+    put_snapshot, status, put_magnet, put_restore, result, undo, last = answers[:7]
+    assert "Before the test" in put_snapshot or "[" in put_snapshot
+    assert "OK" in status
+    assert "60" in status
+    assert "5.5" in put_magnet
+    assert "Failed" not in put_restore
+    assert "OK" in result
+    assert re.search(r"WRITTEN\s+\[?1\b", result)
+    assert re.search(rf"{magnet}\s+\[?4", result)
+    assert "Error" not in undo
+    assert "5.5" in last
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+def test_guide_works_as_it_stands_and_second_start_finds_the_data(state: Path) -> None:
+    with demo(state) as (process, guide):
+        check_session(guide, shell(guide, commands(guide, "caproto-")))
+        stop(process, signal.SIGINT)
+    assert processes_in(state) == []
+
+    with demo(state) as (process, guide):
+        listed = subprocess.run(
+            [sys.executable, "-m", "squirrel_ioc", "snapshots", "list", "-c", state / "settings.yaml", "--json"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        titles = [s["title"] for s in json.loads(listed.stdout)["snapshots"]]
+        assert "Before the test" in titles
+        if shutil.which("caput") and shutil.which("caget"):
+            check_session(guide, shell(guide, commands(guide, "ca")))
+        stop(process, signal.SIGTERM)
+    assert processes_in(state) == []
