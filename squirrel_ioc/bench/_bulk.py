@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from squirrel_ioc.store import Store
 
 __all__ = ["Bulk"]
 
+CONNECT_S: Final = 60.0
+
 
 class Bulk:
     """Reads, changes and compares the whole machine without the service."""
@@ -27,16 +29,17 @@ class Bulk:
         self._machine: Machine | None = None
         self._channels = ChannelList.of(())
         self._frames: dict[str, Frame] = {}
+        self._store: Store | None = None
 
-    async def connect(self, file: str, addr_list: Sequence[str], timeout_s: float) -> float:
+    async def connect(self, file: str, addr_list: Sequence[str]) -> float:
         """Connect the channels named in the file; how long it took."""
         self._channels = ChannelList.of(Path(file).read_text().split())  # noqa: ASYNC240 - nothing else runs here
         start = time.perf_counter()
         self._machine = Machine(CaSettings(addr_list=tuple(addr_list)))
         await self._machine.start()
         await self._machine.watch(self._channels)
-        if not await self._machine.settled(timeout_s):
-            raise TimeoutError(f"not all of {len(self._channels)} channels connected in {timeout_s:g} s")
+        if not await self._machine.settled(CONNECT_S):
+            raise TimeoutError(f"not all of {len(self._channels)} channels connected in {CONNECT_S:g} s")
         return time.perf_counter() - start
 
     async def read(self, name: str) -> float:
@@ -66,23 +69,24 @@ class Bulk:
         """Rows whose values are not the same, bit for bit."""
         return differences(self._frames[a], self._frames[b])
 
-    async def save(self, name: str, state_dir: str) -> float:
-        """`Store.save_snapshot` of a frame in a database of its own; the median of five, after a first one."""
-        store = await Store.open(DatabaseSettings(), Path(state_dir))
-        try:
-            times = []
-            for _ in range(6):
-                start = time.perf_counter()
-                await store.save_snapshot(self._frames[name], NewSnapshot("bench"))
-                times.append(time.perf_counter() - start)
-        finally:
-            await store.close()
-        return float(np.median(times[1:]))
+    async def open_store(self, state_dir: str, warm: str) -> None:
+        """Open a database of its own and store a first frame: it brings the channel list and the meta data."""
+        self._store = await Store.open(DatabaseSettings(), Path(state_dir))
+        await self.save(warm)
 
-    async def close(self) -> None:
-        """Let go of the channels."""
-        if self._machine is not None:
-            await self._machine.stop()
+    async def save(self, name: str) -> float:
+        """`Store.save_snapshot` of a frame: how long until it was committed."""
+        if self._store is None:
+            raise RuntimeError("open the store first")
+        start = time.perf_counter()
+        await self._store.save_snapshot(self._frames[name], NewSnapshot("bench"))
+        return time.perf_counter() - start
+
+    async def close_store(self) -> None:
+        """Close the database, which stops it."""
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
 
     def _ready(self) -> Machine:
         if self._machine is None:

@@ -103,10 +103,6 @@ class Client:
         await aioca.caput(self._list, self._values, wait=True, timeout=None)
         return time.perf_counter() - start
 
-    async def close(self) -> None:
-        """End the probe."""
-        await self.probe_stop()
-
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value if isinstance(value, (int, float, str)) else str(value)

@@ -14,19 +14,12 @@ import os
 import signal
 import sys
 import threading
-from typing import Protocol
 
 __all__: list[str] = []
 
 
-class Operations(Protocol):
+def _operations(kind: str) -> object:
     """What a kind of peer can do: one coroutine an operation, its name the operation's."""
-
-    async def close(self) -> None:
-        """Let go of everything."""
-
-
-def _operations(kind: str) -> Operations:
     if kind == "client":
         from squirrel_ioc.bench._client import Client
 
@@ -36,7 +29,7 @@ def _operations(kind: str) -> Operations:
     return Bulk()
 
 
-async def _answer(operations: Operations, line: str) -> str:
+async def _answer(operations: object, line: str) -> str:
     request = json.loads(line)
     operation, timeout_s = request.pop("op"), request.pop("timeout_s")
     try:
