@@ -48,12 +48,13 @@ def read_head(path: Path, size: int, limits: Limits) -> bytes:
 
 
 def read_lines(
-    file: BinaryIO, name: str, problems: Problems, limits: Limits, encoding: str = "utf-8"
+    file: BinaryIO, name: str, problems: Problems, limits: Limits, encoding: str = "utf-8", *, any_bytes: bool = False
 ) -> Iterator[tuple[int, str]]:
     """The lines of a file with their numbers from 1, without their ends.
 
     A line that is no text is a problem, and left out; a line or a file without end, or a binary file, ends it:
-    FormatError.
+    FormatError. `any_bytes` lets all bytes pass, as surrogates (PEP 383) where they are no text: for a format that puts
+    characters into its files as they are.
     """
     number = total = 0
     limit = limits.line_bytes
@@ -67,10 +68,10 @@ def read_lines(
         if number == 1 and raw.startswith(_BOM):
             raw = raw[len(_BOM) :]
         raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-        if (control := _CONTROL.search(raw)) is not None:
+        if not any_bytes and (control := _CONTROL.search(raw)) is not None:
             problems.fatal(name, number, f"control character 0x{control[0][0]:02x}: this is no text file")
         try:
-            text = raw.decode(encoding)
+            text = raw.decode(encoding, "surrogateescape" if any_bytes else "strict")
         except UnicodeDecodeError as e:
             reason = f"byte 0x{raw[e.start]:02x} at column {e.start + 1} is no {encoding} text"
             problems.add(name, number, reason)

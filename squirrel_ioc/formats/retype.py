@@ -75,7 +75,8 @@ def _convert(row: Row, meta: Meta, as_shown: bool) -> Cell:
     if row.dbf is meta.dbf and row.array == (meta.count > 1):
         return _as_is(row, meta)
     if meta.dbf is Dbf.STRING:
-        texts = [_text(e, row.dbf) for e in row.elements]
+        chars = as_shown and row.dbf is Dbf.CHAR
+        texts = [bytes([e]) if chars else _text(e, row.dbf) for e in row.elements]
         return texts_cell(texts, meta) if meta.count > 1 else text_cell(_single(texts), meta)
     if meta.dbf is Dbf.CHAR and meta.count > 1 and row.dbf is Dbf.STRING and not row.array and not as_shown:
         return _fitting(chars_cell(row.elements[0], meta))
