@@ -91,7 +91,7 @@ class Bulk(ABC):
         """How many requests of the lane have ended since, their outcomes written down."""
 
     @abstractmethod
-    def _withdraw(self, lane: Lane) -> None:
+    def _withdraw(self, lane: Lane, now: float) -> None:
         """Give up what is under way in the lane; outcomes that are PENDING after this have timed out."""
 
     def _answered(self, index: int) -> bool:
@@ -122,7 +122,7 @@ class Bulk(ABC):
             if ended:
                 lane.pending -= ended
                 lane.ioc.in_flight -= ended
-                lane.moved_at = now
+                lane.moved_at = lane.ioc.heard_at = now
                 self.done += ended
             if issued or ended:
                 moved = True
@@ -171,6 +171,9 @@ class Bulk(ABC):
     def _outcome_of(self, status: int) -> int:
         return self._outcomes.of_status.get(status, self._outcomes.other)
 
+    def _lane_of(self, index: int) -> Lane:
+        return self._lanes[bisect_right(self._starts, index) - 1]
+
     def exception(self, chid: int, status: int) -> None:
         """A request for this channel has failed, perhaps one of these."""
         if self._index is None:
@@ -178,18 +181,17 @@ class Bulk(ABC):
         index = self._index.get(chid)
         if index is None or self.outcome[index] != PENDING or self._answered(index):
             return
-        lane = self._lanes[bisect_right(self._starts, index) - 1]
+        lane = self._lane_of(index)
         if index < lane.next:
             self.outcome[index] = self._outcome_of(status)
             lane.failed = True
 
-    def withdraw(self, outcome_of_rest: int) -> None:
+    def withdraw(self, outcome_of_rest: int, now: float) -> None:
         """Give up: what is under way has timed out, what was not issued gets `outcome_of_rest`."""
         for lane in self._active:
             if lane.pending:
-                self._withdraw(lane)
+                self._withdraw(lane, now)
                 lane.ioc.in_flight -= lane.pending
-                self._iocs.gave_up(lane.ioc, lane.pending * REQUEST_BYTES)
                 lane.pending = 0
             self._skip(lane, outcome_of_rest)
         self._active = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +46,9 @@ class CreateOperation:
     def value(self, index: int, status: int, count: int, raw: bytes) -> None:
         """See `Operation`."""
 
+    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
+        """See `Operation`."""
+
     def cancel(self) -> None:
         """See `Operation`."""
         self._next = len(self._slots)
@@ -68,10 +72,10 @@ class ClearOperation:
         connected = table.connected[self._left]
         if self._heard is None:
             self._deadline = now + CLEAR_AFTER_S
-            self._heard = {i: iocs.all[i].heard for i in np.unique(table.ioc[self._left[connected]]).tolist()}
+            self._heard = {i: iocs.all[i].replies for i in np.unique(table.ioc[self._left[connected]]).tolist()}
             for index in self._heard:
                 iocs.ask(iocs.all[index], now)
-        deaf = [i for i, heard in self._heard.items() if iocs.all[i].heard == heard]
+        deaf = [i for i, heard in self._heard.items() if iocs.all[i].replies == heard]
         blocked = connected & np.isin(table.ioc[self._left], deaf)
         batch = self._left[~blocked][:BATCH]
         if len(batch):
@@ -87,6 +91,9 @@ class ClearOperation:
         """See `Operation`."""
 
     def value(self, index: int, status: int, count: int, raw: bytes) -> None:
+        """See `Operation`."""
+
+    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
         """See `Operation`."""
 
     def cancel(self) -> None:
@@ -129,7 +136,7 @@ class MetaOperation:
         self._deadline = self._deadline or now + self._timeout_s
         moved = self._bulk.step(now, lambda: True)
         if now >= self._deadline:
-            self._bulk.withdraw(State.TIMEOUT)
+            self._bulk.withdraw(State.TIMEOUT, now)
         if not self._bulk.finished:
             return moved
         self._end()
@@ -159,6 +166,9 @@ class MetaOperation:
     def value(self, index: int, status: int, count: int, raw: bytes) -> None:
         """See `Operation`."""
 
+    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
+        """See `Operation`."""
+
     def cancel(self) -> None:
         """See `Operation`."""
-        self._bulk.withdraw(State.NOT_READ)
+        self._bulk.withdraw(State.NOT_READ, time.monotonic())

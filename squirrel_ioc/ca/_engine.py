@@ -26,6 +26,7 @@ from squirrel_ioc.ca._get import Groups
 from squirrel_ioc.ca._iocs import Ioc, Iocs
 from squirrel_ioc.ca._layout import DBR_TIME, TIME_DTYPE, VALUE_OFFSET
 from squirrel_ioc.ca._meta import MetaStore
+from squirrel_ioc.ca._put import UnfinishedPuts
 from squirrel_ioc.errors import ChannelAccessError
 from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf
 
@@ -63,6 +64,9 @@ class Operation(Protocol):
     def value(self, index: int, status: int, count: int, raw: bytes) -> None:
         """An array has come."""
 
+    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
+        """Puts have completed or failed."""
+
     def cancel(self) -> None:
         """Withdraw everything: the engine stops, or nobody waits any more."""
 
@@ -75,6 +79,7 @@ class Engine:
         self.iocs = Iocs(self._probe, changed)
         self.metas = MetaStore()
         self.groups = Groups()
+        self.unfinished = UnfinishedPuts()
         self.maintenance: Callable[[float], bool] = lambda _now: False
         """Called in every round; whether it must be called again soon."""
         self.refreshed: Callable[[NDArray[np.intp], NDArray[np.intp]], None] = lambda _up, _down: None
@@ -84,15 +89,16 @@ class Engine:
         self._commands: deque[Callable[[], None]] = deque()
         self._exceptions: deque[tuple[int, int, int]] = deque()
         self._values: deque[tuple[int, int, int, bytes]] = deque()
+        self._put_ends: deque[ca.ValueArgs] = deque()
         self._by_tag: dict[int, Operation] = {}
         self._next_tag = 1
         self._event = threading.Event()
         self._awake = False
         self._stopping = False
         self._thread: threading.Thread | None = None
-        handler = ca.ValueHandler(self._on_value)
-        _immortal.append(handler)
-        self.value_handler: int = ctypes.cast(handler, ctypes.c_void_p).value or 0
+        self.value_handler = _address(ca.ValueHandler(self._on_value))
+        # A put's end is only kept, not looked at: 40,000 of them come at once. Nor is the engine woken for them.
+        self.put_handler = _address(ca.ValueHandler(self._put_ends.append))
 
     def start(self) -> None:
         """Start the thread. The context must exist."""
@@ -224,6 +230,7 @@ class Engine:
             for operation, _ in self._operations:
                 operation.exception(*failure)
         self._hand_out_values()
+        self._hand_out_put_ends()
         moved = self._step(now) or moved
         if self.iocs.watched:
             self.iocs.tick(now)
@@ -238,6 +245,19 @@ class Engine:
                 self.iocs.answered(self.iocs.all[index]) if status != ca.ECA_DISCONN else None
             elif operation := self._by_tag.get(tag):
                 operation.value(index, status, count, raw)
+
+    def _hand_out_put_ends(self) -> None:
+        ends = [self._put_ends.popleft() for _ in range(len(self._put_ends))]
+        if not ends:
+            return
+        tokens = np.array([end.usr for end in ends], np.int64)
+        statuses = np.array([end.status for end in ends], np.int64)
+        self.unfinished.ended(tokens)
+        tags = tokens >> TAG_SHIFT
+        for tag in np.unique(tags).tolist():
+            if operation := self._by_tag.get(tag):
+                mine = tags == tag
+                operation.puts_ended(tokens[mine] & 0xFFFFFFFF, statuses[mine])
 
     def _step(self, now: float) -> bool:
         moved = False
@@ -279,6 +299,11 @@ class Engine:
         self.groups.close()
         self.table.abandon(self.table.used.tolist())
         _context.detach()
+
+
+def _address(handler: Any) -> int:
+    _immortal.append(handler)
+    return ctypes.cast(handler, ctypes.c_void_p).value or 0
 
 
 def _set_result(future: asyncio.Future[_T], result: _T) -> None:

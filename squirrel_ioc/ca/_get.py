@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _libca as ca
-from squirrel_ioc.ca._bulk import PENDING, SLICE, Bulk, Lane, LaneRange, Outcomes
+from squirrel_ioc.ca._bulk import PENDING, REQUEST_BYTES, SLICE, Bulk, Lane, LaneRange, Outcomes
 from squirrel_ioc.ca._iocs import Iocs
 from squirrel_ioc.ca._layout import NOT_ANSWERED
 from squirrel_ioc.errors import ChannelAccessError
@@ -133,7 +133,8 @@ class ScalarGet(Bulk):
     def _answered(self, index: int) -> bool:
         return bool(self._status[self._status_at[index]] != NOT_ANSWERED)
 
-    def _withdraw(self, lane: Lane) -> None:
+    def _withdraw(self, lane: Lane, now: float) -> None:
+        self._iocs.timed_out(lane.ioc, lane.pending * REQUEST_BYTES, now)
         for gid, start, end, _ in self._under_way[lane]:
             self._groups.reset(gid)
             outcome = self.outcome[start:end]
@@ -163,7 +164,6 @@ class ArrayGet(Bulk):
         self._handler = handler
         self._tag = tag
         self._arrived: dict[Lane, int] = dict.fromkeys(self._lanes, 0)
-        self._lane_of = [lane for lane in self._lanes for _ in range(lane.end - lane.start)]
 
     def _issue(self, lane: Lane, start: int, end: int, now: float) -> list[int]:
         tokens = range(self._tag + start, self._tag + end)
@@ -179,7 +179,7 @@ class ArrayGet(Bulk):
             self.values[index] = count, raw
         else:
             self.outcome[index] = self._outcome_of(status)
-        self._arrived[self._lane_of[index]] += 1
+        self._arrived[self._lane_of(index)] += 1
 
     def exception(self, chid: int, status: int) -> None:
         """Nothing: the failures of these requests come to `value`."""
@@ -189,5 +189,6 @@ class ArrayGet(Bulk):
         self._arrived[lane] = 0
         return arrived
 
-    def _withdraw(self, lane: Lane) -> None:
-        """Late answers find the tag unknown."""
+    def _withdraw(self, lane: Lane, now: float) -> None:
+        # Late answers find the tag unknown.
+        self._iocs.timed_out(lane.ioc, lane.pending * REQUEST_BYTES, now)

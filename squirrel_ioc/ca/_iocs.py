@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -23,6 +23,11 @@ PROBE_AFTER_S: Final = 0.5
 """Silence of an IOC with requests under way, after which it is probed."""
 
 PROBE_EVERY_S: Final = 1.0
+"""Between two probes."""
+
+PATIENCE_S: Final = 1.0
+"""How long a probe may take, once requests have timed out, before the IOC is open."""
+
 MAX_PROBES: Final = 5
 """A probe that waits in a hung IOC is answered when it goes on; a few more, in case one was lost."""
 
@@ -54,21 +59,29 @@ class IocState:
 
 @dataclass(eq=False)
 class Ioc:
-    """One virtual circuit, seen from the requests."""
+    """One virtual circuit, seen from the requests. Times are those of `time.monotonic`, 0 for never."""
 
     index: int
     host: str
     in_flight: int = 0
+    put_bytes: int = 0
+    """Of the requests under way, the values to be written."""
     open: bool = False
     sweep_s: float = 0.0
-    stale_bytes: int = 0
+    heard_at: float = 0.0
+    """When a bulk request was answered last."""
     probes: int = 0
-    """Probes not answered."""
+    """Probes sent and not answered."""
+    asked_at: float = 0.0
+    """When the first of these was sent."""
     probed_at: float = 0.0
-    suspect: bool = False
-    """Probed on suspicion: requests are under way, and nothing comes back."""
-    heard: int = field(default=0)
+    """When a probe was sent last."""
+    replies: int = 0
     """Answers to probes so far."""
+    gave_up: bool = False
+    """Requests have timed out, and it has not answered a probe since."""
+    stale_bytes: int = 0
+    """Of these requests, what may still fill the circuit."""
 
 
 class Iocs:
@@ -104,38 +117,47 @@ class Iocs:
     @property
     def watched(self) -> bool:
         """Whether `tick` has something to do."""
-        return any(ioc.open or ioc.suspect for ioc in self.all)
-
-    def silent(self, ioc: Ioc, now: float) -> None:
-        """Requests to this IOC are under way, and it has not answered any for a while: ask it."""
-        if not ioc.suspect and not ioc.open:
-            ioc.suspect = True
-            self._send_probe(ioc, now)
+        return any(ioc.open or ioc.probes for ioc in self.all)
 
     def ask(self, ioc: Ioc, now: float) -> None:
-        """Send a probe, whatever is known: `heard` grows when it is answered."""
-        self._send_probe(ioc, now)
+        """Send a probe: `replies` grows when it is answered."""
+        ioc.probed_at = now
+        if self._probe(ioc):
+            ioc.asked_at = ioc.asked_at if ioc.probes else now
+            ioc.probes += 1
 
-    def gave_up(self, ioc: Ioc, stale_bytes: int) -> None:
-        """Requests timed out. If it does not even answer the probe, the IOC is open."""
-        if ioc.suspect and ioc.probes and not ioc.open:
+    def silent(self, ioc: Ioc, now: float) -> None:
+        """Requests are under way, and none was answered for a while: is it still there?"""
+        if not ioc.probes and now - ioc.probed_at >= PROBE_EVERY_S:
+            self.ask(ioc, now)
+
+    def timed_out(self, ioc: Ioc, stale_bytes: int, now: float) -> None:
+        """Requests have timed out. If it does not answer the probe either, the IOC is open."""
+        ioc.gave_up = True
+        ioc.stale_bytes += stale_bytes
+        if not ioc.probes:
+            self.ask(ioc, now)
+        self._judge(ioc, now)
+
+    def _judge(self, ioc: Ioc, now: float) -> None:
+        if ioc.gave_up and ioc.probes and not ioc.open and now - max(ioc.asked_at, ioc.heard_at) >= PATIENCE_S:
             ioc.open = True
             _log.warning("IOC %s does not answer: skipped until it does", ioc.host)
             self._changed()
-        ioc.stale_bytes += stale_bytes
 
     def answered(self, ioc: Ioc) -> None:
         """The IOC has answered a probe, or a channel of it has connected."""
-        ioc.probes, ioc.stale_bytes, ioc.suspect = 0, 0, False
-        ioc.heard += 1
+        ioc.replies += 1
         if ioc.open:
-            ioc.open = False
             _log.info("IOC %s answers again", ioc.host)
-            self._changed()
+        self._forget(ioc)
 
     def lost(self, ioc: Ioc) -> None:
         """The circuit is gone, and what was under way in it."""
-        ioc.probes, ioc.stale_bytes, ioc.suspect = 0, 0, False
+        self._forget(ioc)
+
+    def _forget(self, ioc: Ioc) -> None:
+        ioc.probes, ioc.stale_bytes, ioc.gave_up = 0, 0, False
         if ioc.open:
             ioc.open = False
             self._changed()
@@ -144,19 +166,16 @@ class Iocs:
         """Try every one again, save those whose circuit is full of requests given up."""
         for ioc in self.all:
             if ioc.stale_bytes > MAX_STALE_BYTES:
-                _log.warning("IOC %s is not tried again: too much waits in its circuit", ioc.host)
-            elif ioc.open or ioc.suspect:
-                ioc.open = ioc.suspect = False
-                ioc.probes = 0
+                _log.warning("IOC %s is not tried again: too much still waits in its circuit", ioc.host)
+            elif ioc.open:
+                # What is stale stays counted: it is still there.
+                ioc.open = ioc.gave_up = False
                 self._changed()
 
     def tick(self, now: float) -> None:
-        """Probe again what has been silent for long."""
+        """Judge, and probe again, what has been silent for long."""
         for ioc in self.all:
-            if (ioc.open or ioc.suspect) and ioc.probes < MAX_PROBES and now - ioc.probed_at >= PROBE_EVERY_S:
-                self._send_probe(ioc, now)
-
-    def _send_probe(self, ioc: Ioc, now: float) -> None:
-        ioc.probed_at = now
-        if self._probe(ioc):
-            ioc.probes += 1
+            if ioc.open or ioc.probes:
+                self._judge(ioc, now)
+                if ioc.probes < MAX_PROBES and now - ioc.probed_at >= PROBE_EVERY_S:
+                    self.ask(ioc, now)

@@ -76,7 +76,9 @@ TIME_DTYPE: Final[dict[Dbf, np.dtype[np.void]]] = {dbf: _time(dbf) for dbf in _N
 CTRL_DTYPE: Final[dict[Dbf, np.dtype[np.void]]] = {dbf: _ctrl(dbf) for dbf in _NATIVE}
 """DBR_CTRL_* of one element; limits in the order of `Meta.limits`."""
 
-VALUE_OFFSET: Final[dict[Dbf, int]] = {dbf: dtype.itemsize - ELEMENT_DTYPE[dbf].itemsize for dbf, dtype in TIME_DTYPE.items()}
+VALUE_OFFSET: Final[dict[Dbf, int]] = {
+    dbf: dtype.itemsize - ELEMENT_DTYPE[dbf].itemsize for dbf, dtype in TIME_DTYPE.items()
+}
 """Where the elements begin in DBR_TIME_*."""
 
 assert ELEMENT_DTYPE[Dbf.STRING].itemsize == STRING_SIZE  # noqa: S101 - the layouts above stand on it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -98,7 +99,7 @@ class ReadOperation:
         moved = [bulk.step(now, self._may_issue) for bulk in bulks]
         if self._cancelled or (now >= self._deadline and not all(b.finished for b in bulks)):
             for bulk in bulks:
-                bulk.withdraw(State.NOT_READ if self._cancelled else State.TIMEOUT)
+                bulk.withdraw(State.NOT_READ if self._cancelled else State.TIMEOUT, now)
         if all(bulk.finished for bulk in bulks):
             self._end()
             return None
@@ -157,9 +158,13 @@ class ReadOperation:
         """See `Operation`."""
         self._arrays.value(index, status, count, raw)
 
+    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
+        """See `Operation`."""
+
     def cancel(self) -> None:
         """See `Operation`."""
         self._cancelled = True
         if self._plan is not None:
-            self._scalars.withdraw(State.NOT_READ)
-            self._arrays.withdraw(State.NOT_READ)
+            now = time.monotonic()
+            self._scalars.withdraw(State.NOT_READ, now)
+            self._arrays.withdraw(State.NOT_READ, now)

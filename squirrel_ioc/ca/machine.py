@@ -20,6 +20,7 @@ from squirrel_ioc.ca._live import Live, ioc_states, live
 from squirrel_ioc.ca._read import ReadOperation, ReadPlan
 from squirrel_ioc.ca._settings import CaSettings
 from squirrel_ioc.ca._upkeep import Upkeep
+from squirrel_ioc.ca._write import WriteOperation
 from squirrel_ioc.errors import ChannelAccessError
 from squirrel_ioc.model.frame import ChannelList, Frame
 
@@ -168,6 +169,34 @@ class Machine:
         if progress:
             progress(len(channels), len(channels))
         return operation.frame
+
+    async def write(
+        self,
+        values: Frame,
+        *,
+        timeout_s: float | None = None,
+        progress: Progress | None = None,
+        abort: Callable[[], bool] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Write the rows that have a value, as the type they have in the frame: uint8[rows], a `WriteState` each.
+
+        Every write is a put with completion, which may take `timeout_s` from being sent. Rows without a value are
+        NOT_ISSUED. `progress` and `abort` are as in `read`: what was sent before `abort` said True still completes,
+        the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
+        """
+        operation = WriteOperation(
+            self._engine,
+            values,
+            self._slots(values.channels),
+            self._settings.put_timeout_s if timeout_s is None else timeout_s,
+            self._settings.max_in_flight_per_ioc,
+            self._in_loop(progress),
+            abort or _never,
+        )
+        await self._engine.run(operation)
+        if progress:
+            progress(len(values), len(values))
+        return operation.outcome
 
     def _slots(self, channels: ChannelList) -> NDArray[np.intp]:
         slots = self._slots_of_list.get(channels)

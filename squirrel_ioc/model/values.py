@@ -105,6 +105,8 @@ class WriteState(IntEnum):
     """The IOC answered with an error."""
     IOC_OPEN = 6
     """Not sent: its IOC is known not to answer."""
+    BUSY = 7
+    """Not sent: an earlier write of the PV, which timed out, has still not completed."""
 
     @property
     def reason(self) -> str:
@@ -120,6 +122,7 @@ _WRITE_REASON: Final = {
     WriteState.NO_WRITE_ACCESS: "no write access",
     WriteState.REFUSED: "write refused by the IOC",
     WriteState.IOC_OPEN: "skipped: its IOC did not answer before",
+    WriteState.BUSY: "not written: an earlier write has not completed",
 }
 
 
