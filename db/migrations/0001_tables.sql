@@ -20,13 +20,15 @@ COMMENT ON TABLE channel_list IS 'Ordered, immutable lists of channels, shared b
     'The first `setpoints` are setpoints, the others readbacks.';
 
 CREATE TABLE channel_list_chunk (
-    list_id  integer   NOT NULL REFERENCES channel_list ON DELETE CASCADE,
-    chunk_no integer   NOT NULL,
-    lowest   integer   NOT NULL,
-    highest  integer   NOT NULL,
-    channel  integer[] NOT NULL,
+    list_id   integer   NOT NULL REFERENCES channel_list ON DELETE CASCADE,
+    chunk_no  integer   NOT NULL,
+    setpoints integer   NOT NULL,
+    lowest    integer   NOT NULL,
+    highest   integer   NOT NULL,
+    channel   integer[] NOT NULL,
     PRIMARY KEY (list_id, chunk_no)
 );
+COMMENT ON COLUMN channel_list_chunk.setpoints IS 'How many of this chunk are setpoints: its first.';
 COMMENT ON COLUMN channel_list_chunk.lowest IS 'Smallest channel of the chunk; with the largest it finds a channel '
     'without reading the arrays.';
 

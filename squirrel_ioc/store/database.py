@@ -47,15 +47,7 @@ class Target:
     @property
     def description(self) -> str:
         """For messages: host, port and database, never the password."""
-        if self._dsn is None:
-            return "the embedded database"
-        parts = urlsplit(self._dsn)
-        query = parse_qs(parts.query)
-        hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", [])) or "localhost"
-        if ":" not in hosts.rpartition("]")[2]:
-            hosts += ":" + (query.get("port") or ["5432"])[0]
-        name = unquote(parts.path.lstrip("/")) or (query.get("dbname") or query.get("database") or ["(default)"])[0]
-        return f"database {name} on {hosts}"
+        return "the embedded database" if self._dsn is None else _describe(self._dsn)
 
     @property
     def connect_args(self) -> dict[str, Any]:
@@ -79,12 +71,21 @@ class Target:
             if self._embedded is None:
                 raise StoreError(f"{self.description}: {exc}") from None
             return await self._make_database()
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.exceptions.ClientConfigurationError) as exc:
+        except asyncpg.InvalidAuthorizationSpecificationError as exc:
             raise StoreError(f"{self.description}: {exc}") from None
+        except asyncpg.exceptions.ClientConfigurationError:
+            raise StoreError(self._not_understood) from None
         except UNREACHABLE as exc:
             raise DatabaseDownError(f"{self.description} does not answer: {exc or type(exc).__name__}") from None
+        except ValueError:
+            raise StoreError(self._not_understood) from None
         except asyncpg.PostgresError as exc:
             raise DatabaseDownError(f"{self.description}: {exc}") from None
+
+    @property
+    def _not_understood(self) -> str:
+        # Without asyncpg's own words: they may quote parts of the dsn, and so of the password.
+        return f"{self.description}: database.dsn is not understood"
 
     async def connect_waiting(self) -> asyncpg.Connection:
         """A connection, however long it takes for the server to come up."""
@@ -107,6 +108,22 @@ class Target:
             finally:
                 await connection.close()
             return await asyncpg.connect(**self.connect_args)
+
+
+def _describe(dsn: str) -> str:
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        return "the database of database.dsn"
+    if "@" in parts.path + parts.query + parts.fragment:
+        # An unquoted character in the password has cut the dsn in the wrong place.
+        return "the database of database.dsn"
+    query = parse_qs(parts.query)
+    hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", [])) or "localhost"
+    if ":" not in hosts.rpartition("]")[2]:
+        hosts += ":" + (query.get("port") or ["5432"])[0]
+    name = unquote(parts.path.lstrip("/")) or (query.get("dbname") or query.get("database") or ["(default)"])[0]
+    return f"database {name} on {hosts}"
 
 
 class Database:

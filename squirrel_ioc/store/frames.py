@@ -30,6 +30,7 @@ _COLUMNS: Final[Mapping[str, tuple[pgcopy.ArrayType, type[Any]]]] = {
     "meta": (pgcopy.INT4, np.int32),
 }
 _SECOND: Final = 1_000_000_000
+_PIECE: Final = 1 << 20
 _ORDER: Final = ("snapshot_id", "chunk_no", *_COLUMNS, "side_row", "side_end", "side")
 
 SIZE: Final = """
@@ -79,9 +80,11 @@ async def _encode(snapshot_id: int, frame: Frame, metas: NDArray[np.int32]) -> A
     fields.append(pgcopy.INT4.fields(frame.side_end - side_start[chunk] if len(chunk) else frame.side_end, sides))
     yield pgcopy.HEADER
     for number, (columns, (first, last)) in enumerate(zip(zip(*fields, strict=True), sides, strict=True)):
-        side = frame.side[_side_offset(frame, first) : _side_offset(frame, last)]
+        start, stop = _side_offset(frame, first), _side_offset(frame, last)
         keys = (pgcopy.int4_field(snapshot_id), pgcopy.int4_field(number))
-        yield pgcopy.row([*keys, *columns, pgcopy.field(side)])
+        yield pgcopy.row([*keys, *columns], more=1) + pgcopy.field_length(stop - start)
+        for piece in range(start, stop, _PIECE):
+            yield frame.side[piece : min(piece + _PIECE, stop)]
     yield pgcopy.TRAILER
 
 

@@ -90,9 +90,7 @@ class ChannelLists:
             if found is None:  # another process made it meanwhile
                 found = await connection.fetchval(_FIND, digest)
             else:
-                await connection.copy_to_table(
-                    "channel_list_chunk", source=_encode(found, channels.ids), format="binary"
-                )
+                await connection.copy_to_table("channel_list_chunk", source=_encode(found, channels), format="binary")
         return int(found), self._lists.get(found, channels)
 
     def remember(self, list_id: int, channels: ChannelList) -> ChannelList:
@@ -147,11 +145,12 @@ class ChannelLists:
             held -= len(self._recent.popitem(last=False)[1])
 
 
-async def _encode(list_id: int, ids: NDArray[np.int32]) -> AsyncIterator[bytes]:
+async def _encode(list_id: int, channels: ChannelList) -> AsyncIterator[bytes]:
     yield pgcopy.HEADER
-    bounds = chunk_bounds(len(ids))
-    for number, ((start, stop), array) in enumerate(zip(bounds, pgcopy.INT4.fields(ids, bounds), strict=True)):
-        part = ids[start:stop]
-        numbers = (list_id, number, int(part.min()), int(part.max()))
+    bounds = chunk_bounds(len(channels))
+    for number, ((start, stop), array) in enumerate(zip(bounds, pgcopy.INT4.fields(channels.ids, bounds), strict=True)):
+        part = channels.ids[start:stop]
+        setpoints = min(max(channels.setpoints - start, 0), stop - start)
+        numbers = (list_id, number, setpoints, int(part.min()), int(part.max()))
         yield pgcopy.row([*map(pgcopy.int4_field, numbers), array])
     yield pgcopy.TRAILER

@@ -25,7 +25,7 @@ __all__ = [
     "INT8",
     "FLOAT8",
     "ArrayType",
-    "field",
+    "field_length",
     "int4_field",
     "row",
     "MAX_FIELD",
@@ -97,11 +97,11 @@ INT8: Final = ArrayType(20, "i8")
 FLOAT8: Final = ArrayType(701, "f8")
 
 
-def field(data: bytes) -> bytes:
-    """Bytes as a field of a COPY row. Raises StoreError when they are more than PostgreSQL takes."""
-    if len(data) > MAX_FIELD:
-        raise StoreError(f"{len(data)} bytes are more than one row of the database can hold ({MAX_FIELD})")
-    return struct.pack("!i", len(data)) + data
+def field_length(size: int) -> bytes:
+    """What stands before the bytes of a field. Raises StoreError when they are more than PostgreSQL takes."""
+    if size > MAX_FIELD:
+        raise StoreError(f"{size} bytes are more than one row of the database can hold ({MAX_FIELD})")
+    return struct.pack("!i", size)
 
 
 def int4_field(value: int) -> bytes:
@@ -109,6 +109,6 @@ def int4_field(value: int) -> bytes:
     return struct.pack("!ii", 4, value)
 
 
-def row(fields: Sequence[bytes]) -> bytes:
-    """A COPY row."""
-    return struct.pack("!h", len(fields)) + b"".join(fields)
+def row(fields: Sequence[bytes], more: int = 0) -> bytes:
+    """A COPY row, or the begin of one that has `more` fields."""
+    return struct.pack("!h", len(fields) + more) + b"".join(fields)

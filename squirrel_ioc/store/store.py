@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -31,6 +31,9 @@ from squirrel_ioc.store.snapshots import Snapshots
 from squirrel_ioc.store.watch import DbStatus, StoreEvent, Watch
 
 __all__ = ["Store"]
+
+_OLDEST_SERVER: Final = 14
+"""Major version of PostgreSQL: the migrations use what it introduced."""
 
 _GET_SETTING = "SELECT value FROM setting WHERE key = $1"
 _SET_SETTING = """
@@ -73,6 +76,7 @@ class Store:
         embedded = EmbeddedServer(state_dir) if settings.dsn is None else None
         target = Target(settings, embedded)
         watch = Watch(target, exclusive, None if embedded is None else embedded.ensure_running)
+        database = None
         try:
             if embedded is not None:
                 await asyncio.to_thread(embedded.start)
@@ -83,6 +87,8 @@ class Store:
             await watch.start()
         except BaseException:
             await watch.stop()
+            if database is not None:
+                await database.close()
             if embedded is not None:
                 await asyncio.to_thread(embedded.stop)
             raise
@@ -246,6 +252,9 @@ async def _prepare(connection: asyncpg.Connection, target: Target, exclusive: bo
         encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
         raise StoreError(f"{target.description} has encoding {encoding}: it must be UTF8")
+    server = connection.get_server_version()
+    if server.major < _OLDEST_SERVER:
+        raise StoreError(f"{target.description} is PostgreSQL {server.major}: it must be {_OLDEST_SERVER} or newer")
     migrations = read_migrations(migrations_dir())
     if exclusive:
         await migrate(connection, migrations)

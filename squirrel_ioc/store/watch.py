@@ -29,7 +29,7 @@ _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _TAKE = "SELECT pg_try_advisory_lock($1)"
 _HOLDER = """
-SELECT coalesce(nullif(application_name, ''), 'process ' || pid)
+SELECT pid, coalesce(nullif(application_name, ''), 'a process of its server') AS name
 FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND datname = current_database() AND database = datid
   AND (classid::bigint << 32) + objid::bigint = $1
@@ -92,6 +92,7 @@ class Watch:
         self._exclusive = exclusive
         self._restart = restart
         self._connection: asyncpg.Connection | None = None
+        self._server_pid = 0
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self.status = DbStatus(False, 0.0, "not connected yet")
@@ -180,15 +181,25 @@ class Watch:
 
     async def _prepare(self, connection: asyncpg.Connection) -> None:
         try:
-            if self._exclusive and not await connection.fetchval(_TAKE, _SERVICE_KEY):
-                holder = await connection.fetchval(_HOLDER, _SERVICE_KEY)
-                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {holder}")
+            if self._exclusive:
+                await self._be_alone(connection)
+            self._server_pid = connection.get_server_pid()
             await connection.add_listener(_CHANNEL, self._notified)
             connection.add_termination_listener(lambda _: self.hurry())
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
             raise DatabaseDownError(
                 f"{self._target.description} does not answer: {exc or type(exc).__name__}"
             ) from None
+
+    async def _be_alone(self, connection: asyncpg.Connection) -> None:
+        while not await connection.fetchval(_TAKE, _SERVICE_KEY):
+            holder = await connection.fetchrow(_HOLDER, _SERVICE_KEY)
+            if holder is None:
+                continue  # it has just gone
+            if holder["pid"] != self._server_pid:
+                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {holder['name']}")
+            # Our own old connection: the server has not noticed yet that it is lost.
+            await connection.execute("SELECT pg_terminate_backend($1, 2000)", self._server_pid)
 
     def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         try:
