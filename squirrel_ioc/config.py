@@ -40,10 +40,8 @@ MAX_VIEW = 12
 _RECORD_NAME = re.compile(r"(?![-+\[{])[!#%&(-\-/-~]+")
 _VIEW = re.compile(r"[A-Za-z0-9_-]+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_GROUPS = frozenset(
-    ("SNAP", "RESTORE", "JOB", "DIFF", "LIST", "REF", "HIST", "PVS", "IOCS", "DB", "FILE")
-    + ("STORE", "SAFE", "ILK", "SCHED", "WATCH", "AUTO", "GUARD")  # reserved
-)
+_GROUPS = frozenset(["SNAP", "RESTORE", "JOB", "DIFF", "LIST", "REF", "HIST", "PVS", "IOCS", "DB", "FILE"])
+_RESERVED = frozenset(["STORE", "SAFE", "ILK", "SCHED", "WATCH", "AUTO", "GUARD"])
 
 
 def _number(value: Any) -> Any:
@@ -101,7 +99,7 @@ def _views(value: tuple[str, ...]) -> tuple[str, ...]:
     for i, name in enumerate(value):
         if not _VIEW.fullmatch(name) or len(name) > MAX_VIEW:
             raise ValueError(f"{name!r} must be 1 to {MAX_VIEW} letters, digits, - or _")
-        if name in _GROUPS:
+        if name in _GROUPS | _RESERVED:
             raise ValueError(f"{name!r} is the name of a group of control PVs")
         if name in value[:i]:
             raise ValueError(f"{name!r} is there twice")
