@@ -31,6 +31,7 @@ def frame_losses(
     limits: bool = False,
     states: bool = False,
     readbacks: bool = False,
+    attributes: bool = False,
 ) -> None:
     """Note what a snapshot has and the format (where False) has not."""
     frame, metas = snapshot.frame, snapshot.frame.metas
@@ -46,7 +47,7 @@ def frame_losses(
         "limits": (not limits, any(any(x != 0 for x in metas[m].limits) for m in used)),
         "states of enums": (not states, any(metas[m].labels for m in used)),
         "assignment of readbacks to setpoints": (not readbacks, bool(snapshot.readbacks)),
-        "further attributes": (True, bool(snapshot.attributes)),
+        "further attributes": (not attributes, bool(snapshot.attributes)),
     }
     absent = [what for what, (lacking, given) in has.items() if lacking and given]
     if absent:

@@ -1,0 +1,193 @@
+"""Snapshots of Phoebus as CSV.
+
+Source: as in `phoebus`.
+
+Columns `PV,SELECTED,TIMESTAMP,STATUS,SEVERITY,VALUE_TYPE,VALUE,READBACK,READBACK_VALUE,DELTA,READ_ONLY`. A time stamp
+is `seconds.nanoseconds`, without leading zeros: `12.5` is 5 ns after 12 s. STATUS is one of eight classes of alarm
+(`_STATUS`). Values stand in quotes, and quotes in them are not escaped: see `_phoebus_values`. A readback's value has
+the type of the setpoint's; it has no time and no alarm.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from squirrel_ioc.formats._columns import Cell
+from squirrel_ioc.formats._lines import open_regular, read_lines
+from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._phoebus_header import Header
+from squirrel_ioc.formats._phoebus_values import COLUMNS, is_missing, parse
+from squirrel_ioc.formats._problems import Problems
+from squirrel_ioc.formats._protocol import ReadOptions, SnapshotFile
+from squirrel_ioc.formats._untyped import ValueRows
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.values import State
+
+__all__ = ["read"]
+
+_PLAIN = "([^,]*),"
+_ROW = re.compile(f'{_PLAIN * 6}"(.*)",([^,"]*),"(.*)",([^,"]*),([^,"]*)', re.DOTALL)
+_STAMP = re.compile(r"(-?\d{1,11})\.(\d{1,9})")
+_SEVERITY = {"NONE": 0, "MINOR": 1, "MAJOR": 2, "INVALID": 3, "UNDEFINED": 3, "": 0}
+_STATUS = {
+    "": 0,
+    "NONE": 0,
+    "DEVICE": 11,
+    "DRIVER": 9,
+    "RECORD": 7,
+    "DB": 14,
+    "CONF": 16,
+    "UNDEFINED": 17,
+    "CLIENT": 20,
+}
+"""A CA alarm status (alarm.h) of each class."""
+
+
+class _Cells(NamedTuple):
+    """The columns that are read, by their names."""
+
+    pv: str
+    timestamp: str
+    status: str
+    severity: str
+    value_type: str
+    value: str
+    readback: str
+    readback_value: str
+    read_only: str
+
+
+def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
+    """The values of a snapshot. Raises FormatError."""
+    problems = Problems(options.limits.problems)
+    with open_regular(path, path.name, options.limits) as file:
+        lines = read_lines(file, path.name, problems, options.limits, options.encoding)
+        header = Header(path.name, problems)
+        columns = header.read(lines)
+        reader = _Reader(path.name, problems, options)
+        reader.read(columns, lines)
+    frame = reader.frame()
+    try:
+        taken = header.date
+    except ValueError:
+        taken = None
+        reader.rows.warnings.note(f"the date {header.first('Date:')!r} of its header is none")
+    return SnapshotFile(
+        frame,
+        title=header.first("Snapshot name:") or path.stem,
+        comment=header.description,
+        labels=header.labels,
+        taken=taken,
+        user=header.first("Creator:"),
+        origin=origin,
+        file_name=path.name,
+        readbacks=reader.readbacks,
+        read_only=frozenset(reader.read_only),
+        warnings=reader.rows.warnings.lines(),
+    )
+
+
+class _Reader:
+    def __init__(self, name: str, problems: Problems, options: ReadOptions) -> None:
+        self.rows = ValueRows(name, problems, options)
+        self.readbacks: dict[str, str] = {}
+        self.read_only: list[str] = []
+        self._name = name
+        self._problems = problems
+        self._options = options
+        self._readback_values: dict[str, tuple[int, _Cells]] = {}
+
+    def read(self, columns: Sequence[str], lines: Iterator[tuple[int, str]]) -> None:
+        if "VALUE" not in columns or "VALUE_TYPE" not in columns:
+            self._problems.fatal(self._name, None, "has no columns VALUE and VALUE_TYPE: this is no snapshot")
+        if unknown := [c for c in columns if c not in COLUMNS]:
+            self.rows.warnings.note(f"columns {', '.join(unknown)} are not kept")
+        order = [columns.index(c.upper()) if c.upper() in columns else -1 for c in _Cells._fields]
+        usual = list(columns) == COLUMNS
+        for number, text in lines:
+            if not text.strip() or text.startswith("#"):
+                continue
+            cells = self._cells(number, text, len(columns), usual=usual)
+            if cells is not None:
+                self._row(number, _Cells(*[cells[i] if i >= 0 else "" for i in order]))
+
+    def _cells(self, number: int, text: str, width: int, *, usual: bool) -> Sequence[str] | None:
+        if usual and not text.startswith('"') and (match := _ROW.fullmatch(text)) is not None:
+            return match.groups()
+        try:
+            cells = next(csv.reader([text]))
+        except csv.Error as e:
+            self._problems.add(self._name, number, str(e))
+            return None
+        if len(cells) != width:
+            self._problems.add(self._name, number, f"{len(cells)} cells under {width} columns")
+            return None
+        return cells
+
+    def _row(self, number: int, cells: _Cells) -> None:
+        if not self.rows.new(cells.pv, number, f"{cells.value_type},{cells.value}"):
+            return
+        try:
+            self._add(cells)
+        except ValueError as e:
+            self._problems.add(self._name, number, f"{cells.pv}: {e}")
+        if cells.read_only.lower() in ("1", "true"):
+            self.read_only.append(cells.pv)
+        if cells.readback:
+            if (problem := name_problem(cells.readback)) is not None:
+                self._problems.add(self._name, number, problem)
+            self.readbacks[cells.pv] = cells.readback
+            self._readback_values.setdefault(cells.readback, (number, cells))
+
+    def _add(self, cells: _Cells) -> None:
+        if is_missing(cells.value_type, cells.value):
+            self.rows.columns.add_missing(cells.pv, State.DISCONNECTED)
+            return
+        severity = _SEVERITY.get(cells.severity.upper())
+        if severity is None:
+            raise ValueError(f"SEVERITY {cells.severity!r} is none of {', '.join(filter(None, _SEVERITY))}")
+        cell = parse(cells.value_type, cells.value)
+        self.rows.columns.add(cells.pv, cell, severity, _STATUS.get(cells.status, 17), _nanoseconds(cells.timestamp))
+
+    def frame(self) -> Frame:
+        """The values of the setpoints, then of the readbacks that are no setpoints themselves."""
+        self._problems.check()
+        columns = self.rows.columns
+        setpoints, known = len(columns), set(columns.names)
+        for name, (number, cells) in self._readback_values.items():
+            if name in known:
+                continue
+            if cells.readback_value == "---" or is_missing(cells.value_type, cells.readback_value):
+                columns.add_missing(name, State.DISCONNECTED)
+                continue
+            try:
+                columns.add(name, _readback(cells.value_type, cells.readback_value))
+            except ValueError as e:
+                self.rows.warnings.note(f"line {number}: readback {name}: {e}; left without a value")
+                columns.add_missing(name, State.ERROR)
+        if not setpoints:
+            self._problems.fatal(self._name, None, "holds no PV")
+        return columns.frame(setpoints)
+
+
+def _nanoseconds(text: str) -> int:
+    if text in ("", "0"):
+        return 0
+    match = _STAMP.fullmatch(text)
+    if match is None or abs(int(match[1])) > 9_000_000_000:
+        raise ValueError(f"TIMESTAMP {text!r} is no seconds.nanoseconds")
+    return int(match[1]) * 1_000_000_000 + int(match[2])
+
+
+def _readback(kind: str, value: str) -> Cell:
+    try:
+        return parse(kind, value)
+    except ValueError:
+        # Phoebus writes any number beside any other, whatever the type of the first.
+        if kind in ("string", "enum") or kind.endswith("_array"):
+            raise
+        return parse("double", value)
