@@ -13,6 +13,7 @@ __all__ = [
     "StoreError",
     "DatabaseDownError",
     "ChannelAccessError",
+    "ControlPvError",
     "FormatError",
 ]
 
@@ -56,6 +57,10 @@ class DatabaseDownError(StoreError):
 
 class ChannelAccessError(SquirrelError):
     """Channel Access as a whole failed; a single PV never raises this."""
+
+
+class ControlPvError(SquirrelError):
+    """The control PVs cannot be served: which port or address, and why."""
 
 
 class FormatError(SquirrelError):

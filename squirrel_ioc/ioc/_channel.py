@@ -1,0 +1,105 @@
+"""A client's channel to a PV, and its monitors."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Protocol
+
+import caproto as ca
+import numpy as np
+from caproto import CAStatus, native_type
+
+from squirrel_ioc.ioc._database import Found
+from squirrel_ioc.ioc._wire import Elements
+from squirrel_ioc.ioc.pv import Pv, now
+
+__all__ = ["Channel", "Subscription"]
+
+_PAD = b"\0" * 8
+
+
+class Sender(Protocol):
+    """The circuit, as a subscription sees it."""
+
+    def send_update(self, subscription: Subscription, structure: Any, elements: Elements) -> None:
+        """Queue an update."""
+        ...
+
+
+class Channel:
+    """A channel: caproto's, which knows the state of the protocol, and the PV."""
+
+    def __init__(self, protocol: Any, found: Found, sid: int) -> None:
+        self.protocol = protocol
+        self.found = found
+        self.sid = sid
+        self.filter = protocol.channel_filter
+        self.subscriptions: dict[int, Subscription] = {}
+
+    def stamped(self, structure: Any) -> Any:
+        """With the time of this moment, when the channel has the `ts` filter."""
+        if not self.filter.ts or not hasattr(structure, "stamp"):
+            return structure
+        structure = copy.copy(structure)
+        structure.stamp = now()
+        return structure
+
+
+class Subscription:
+    """A monitor: what a PV calls when it has changed."""
+
+    def __init__(self, circuit: Sender, channel: Channel, command: Any) -> None:
+        self._circuit = circuit
+        self.channel = channel
+        self.id: int = command.subscriptionid
+        self.data_type = command.data_type
+        self.count: int = command.data_count
+        self.mask = int(command.mask)
+        self.long_string = channel.found.long_string
+        self._last: float | None = None
+
+    @property
+    def pv(self) -> Pv:
+        """The PV that is monitored."""
+        return self.channel.found.pv
+
+    def update(self, structure: Any, elements: Elements) -> None:
+        """Send this to the client, as its filters and its element count want it."""
+        if not self._outside_deadband(elements):
+            return
+        self._circuit.send_update(self, structure, elements)
+
+    def response(self, structure: Any, elements: Elements) -> Any:
+        """The message of an update."""
+        pick = self.channel.filter.arr
+        if pick is not None:
+            elements = elements.picked(pick.s, pick.e, pick.i)
+        # A client that asks for a number of elements gets that number.
+        if self.count:
+            elements = elements.sized(self.count)
+        data = elements.data
+        if structure is None and not data:
+            data = _PAD  # libca takes an update without payload for the end of the subscription
+        return self.channel.protocol.subscribe(
+            data=data,
+            subscriptionid=self.id,
+            data_type=self.data_type,
+            data_count=elements.count,
+            status=CAStatus.ECA_NORMAL,
+            metadata=self.channel.stamped(structure),
+        )
+
+    def _outside_deadband(self, elements: Elements) -> bool:
+        """The `dbnd` channel filter: of scalars, and relative in percent."""
+        deadband = self.channel.filter.dbnd
+        native = native_type(self.data_type)
+        if deadband is None or native == ca.ChannelType.STRING or elements.count != 1:
+            return True
+        value = float(elements.numbers(native)[0])
+        last = self._last
+        if last is not None:
+            limit = deadband.d if deadband.m != "rel" else abs(last) * deadband.d / 100.0
+            if not (abs(value - last) > limit or np.isnan(value) != np.isnan(last)):
+                return False
+        self._last = value
+        return True

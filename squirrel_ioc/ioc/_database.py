@@ -1,0 +1,105 @@
+"""Which PVs there are: those of the groups, and those that are made when somebody looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from caproto import ChannelType, RecordModifiers, parse_channel_filter, parse_record_field
+
+from squirrel_ioc.ioc._fields import get_field
+from squirrel_ioc.ioc.pv import Pv
+
+__all__ = ["Database", "Found"]
+
+Resolver = Callable[[str], Pv | None]
+
+MAX_NAME = 200
+"""Characters of a name with field, modifiers and filter. Longer ones are not looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a client's name stands for: a PV, or the field `pv` of `owner`; perhaps a string as characters."""
+
+    owner: Pv
+    pv: Pv
+    long_string: bool
+
+
+class Database(dict[str, Pv]):
+    """Name to PV. What is not there is asked of the resolvers, which must answer at once and from memory.
+
+    What a resolver makes is kept as long as a client has a channel to it (`hold`, `release`), or until `MAX_LOOSE`
+    others have been found and not connected to.
+    """
+
+    MAX_LOOSE = 1_000
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.resolvers: list[Resolver] = []
+        self._loose: dict[str, None] = {}
+        self._held: dict[str, int] = {}
+
+    def __missing__(self, name: str) -> Pv:
+        for resolve in self.resolvers:
+            if (pv := resolve(name)) is not None:
+                if len(self._loose) >= self.MAX_LOOSE:
+                    oldest = next(iter(self._loose))
+                    del self._loose[oldest], self[oldest]
+                self[name] = pv
+                self._loose[name] = None
+                return pv
+        raise KeyError(name)
+
+    def hold(self, pv: Pv) -> None:
+        """A client has a channel to this PV, or to a field of it."""
+        name = pv.pvname
+        if name in self._loose:
+            del self._loose[name]
+            self._held[name] = 0
+        if name in self._held:
+            self._held[name] += 1
+
+    def release(self, pv: Pv) -> None:
+        """A client has closed a channel to it."""
+        name = pv.pvname
+        if name in self._held:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name], self[name]
+
+    def find(self, name: str) -> Found:
+        """What a client means by `PV[.FIELD][$][{filter}]`, or by `PV$`. Raises KeyError."""
+        if not name.startswith(self.prefix) or len(name) > MAX_NAME:
+            raise KeyError(name)
+        if "." not in name:
+            if name.endswith("$"):
+                return self._found(self[name[:-1]], self[name[:-1]], long_string=True)
+            return Found(self[name], self[name], False)
+        try:
+            _, record, field, modifiers = parse_record_field(name)
+        except ValueError:
+            raise KeyError(name) from None
+        text = modifiers.filter_ if modifiers else None
+        if text:
+            self._check_filter(name, text)
+        long_string = bool(modifiers) and RecordModifiers.long_string in modifiers.modifiers
+        owner = self[record]
+        return self._found(owner, get_field(owner, field or ""), long_string)
+
+    def _found(self, owner: Pv, pv: Pv, long_string: bool) -> Found:
+        if long_string and pv.data_type not in (ChannelType.STRING, ChannelType.CHAR):
+            raise KeyError(pv.pvname)
+        return Found(owner, pv, long_string and pv.data_type == ChannelType.STRING)
+
+    def _check_filter(self, name: str, text: str) -> None:
+        try:
+            parsed = parse_channel_filter(text)
+        except Exception as error:  # caproto lets whatever JSON can hold through to its own code
+            raise KeyError(name) from error
+        # There is no state to be in step with, and no array has a step of nothing.
+        if parsed.sync is not None or (parsed.arr is not None and parsed.arr.i == 0):
+            raise KeyError(name)

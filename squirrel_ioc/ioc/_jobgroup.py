@@ -1,0 +1,162 @@
+"""A group that runs jobs: its commands, STATUS and MSG."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from caproto import AlarmSeverity
+
+from squirrel_ioc.errors import RefusedError
+from squirrel_ioc.ioc._arrays import Text
+from squirrel_ioc.ioc._client import Client, FailedError, accept, current_client
+from squirrel_ioc.ioc._command import Command
+from squirrel_ioc.ioc._group import Group, post_all
+from squirrel_ioc.ioc._results import outcome_of, result_of
+from squirrel_ioc.ioc._scalars import Choice
+from squirrel_ioc.ioc._service import Jobs
+from squirrel_ioc.ioc.pv import Pv, now, stamp_of
+from squirrel_ioc.model.job import JobInfo, JobKind, Outcome, Request, RestoreResult, SnapshotResult
+
+__all__ = ["JobGroup", "STATUS_ALARMS", "STATUS_STATES", "abort_job"]
+
+STATUS_STATES = ("None", "Running", "OK", "Partial", "Failed", "Refused", "Aborted")
+STATUS_ALARMS: dict[int, AlarmSeverity] = {
+    Outcome.PARTIAL: AlarmSeverity.MINOR_ALARM,
+    Outcome.FAILED: AlarmSeverity.MAJOR_ALARM,
+    Outcome.REFUSED: AlarmSeverity.MINOR_ALARM,
+    Outcome.ABORTED: AlarmSeverity.MINOR_ALARM,
+}
+
+ABORT_TIMEOUT_S = 60.0
+"""A job that is told to stop has stopped within this time, or the client that waits is told that it has not."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Run:
+    """A job of this group, from the moment it is asked for."""
+
+    command: Command
+    client: Client
+    started: float = field(default_factory=time.monotonic)
+    job_id: int = 0
+    outcome: Outcome = Outcome.RUNNING
+
+
+class JobGroup(Group):
+    """One job at a time. Subclasses declare the PVs and say what a result looks like."""
+
+    kind: ClassVar[JobKind]
+    noun: ClassVar[str]
+    result_type: ClassVar[type[SnapshotResult | RestoreResult]]
+    status: Choice
+    msg: Text
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.starters: frozenset[Pv] = frozenset()
+        self._run: _Run | None = None
+
+    def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
+        """The PVs of a result, in the order they are posted. `result` is a `result_type`."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Show how the last job of this kind ended, also when that was before a restart."""
+        for info in self.service.jobs.recent:
+            if info.kind is self.kind and info.status.terminal:
+                stamp = stamp_of(info.finished.timestamp()) if info.finished else now()
+                self._publish(info, getattr(info.result, "duration_s", 0.0), stamp)
+                break
+
+    async def run_job(self, request: Request, command: Command, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
+        """Run a job to its end. `accepted` is posted when it is queued, and `command` reads 1 until it ends.
+
+        Raises RefusedError, DatabaseDownError when nothing is started; FailedError when it ends badly.
+        """
+        if self._run is not None:
+            raise RefusedError(self._running(self._run))
+        run = self._run = _Run(command, current_client())
+        try:
+            run.job_id = await self.feed.submit(request, run.client, self)
+            log.info("%s: %s (job %d)", command.label, run.client, run.job_id)
+            started = [
+                (self.msg, f"{self.noun} of {run.client} (job {run.job_id})"),
+                (self.status, Outcome.RUNNING),
+                (command, 1),
+            ]
+            post_all([*accepted, *started], now())
+            accept()
+            await self.feed.end(run.job_id)
+        except BaseException:
+            if self._run is run:
+                self._lost(run)
+            raise
+        if run.outcome in (Outcome.FAILED, Outcome.ABORTED):
+            raise FailedError(self.msg.value)
+
+    def _lost(self, run: _Run) -> None:
+        """Nobody knows how the job ends: it was refused, or cannot be followed."""
+        self._run = None
+        if run.job_id:
+            outcome = (self.msg, f"job {run.job_id} cannot be followed"), (self.status, Outcome.FAILED)
+            post_all([*outcome, (run.command, 0)], now())
+
+    def _running(self, run: _Run) -> str:
+        info = self.service.jobs.current
+        if info is None or info.id != run.job_id:
+            return f"a {self.noun} ({run.client}) waits for its turn"
+        return f"{info.title} ({run.client}) is running: {info.done} of {info.total} done"
+
+    # What the feed calls
+
+    def job_ended(self, info: JobInfo, stamp: Any) -> None:
+        """Results, then MSG, then STATUS."""
+        duration_s = time.monotonic() - self._run.started if self._run else 0.0
+        outcome = self._publish(info, duration_s, stamp)
+        if self._run is not None:
+            self._run.outcome = outcome
+
+    def job_released(self, stamp: Any) -> None:
+        """The command is 0, and the next one may come."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.command.post(0, stamp)
+
+    def _publish(self, info: JobInfo, duration_s: float, stamp: Any) -> Outcome:
+        message = info.message
+        try:
+            result = result_of(info, self.result_type)
+            outcome = outcome_of(info, result)
+            shown = list(self.results(info, result, duration_s)) if result is not None else []
+        except Exception as error:  # a result of another version must not leave STATUS at Running
+            log.exception("job %d: its result cannot be shown", info.id)
+            shown, outcome, message = [], Outcome.FAILED, f"job {info.id}: its result cannot be shown: {error!r}"
+        post_all([*shown, (self.msg, message), (self.status, outcome)], stamp)
+        return outcome
+
+    def refused(self, pv: Pv, reason: str) -> None:
+        """MSG says why. STATUS becomes Refused when it was a job that was asked for, and none is running."""
+        stamp = now()
+        self.msg.post(reason, stamp)
+        if pv in self.starters and self._run is None:
+            self.status.post(Outcome.REFUSED, stamp)
+
+
+async def abort_job(jobs: Jobs, info: JobInfo, command: Command) -> None:
+    """Abort a job, and wait until it has ended. Raises RefusedError, FailedError."""
+    if info.status.terminal:
+        raise RefusedError(f"{info.title} has ended already")
+    with command.busy():
+        try:
+            async with asyncio.timeout(ABORT_TIMEOUT_S):
+                await jobs.abort(info.id, str(current_client()))
+                await jobs.wait(info.id)
+        except TimeoutError:
+            raise FailedError(f"{info.title} has not stopped within {ABORT_TIMEOUT_S:g} s") from None

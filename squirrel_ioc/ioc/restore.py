@@ -1,0 +1,155 @@
+"""RESTORE: write a snapshot back. What the job does is in `squirrel_ioc.jobs.restore`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from squirrel_ioc.errors import DatabaseDownError, RefusedError
+from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
+from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
+from squirrel_ioc.ioc._selection import selection_writer
+from squirrel_ioc.ioc._tasks import Tasks
+from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.model.job import JobInfo, JobKind, RestoreMode, RestoreRequest, RestoreResult
+
+__all__ = ["ENABLE_SETTING", "RestoreGroup"]
+
+ENABLE_SETTING: Final = "restore.enable"
+"""The key under which the store keeps RESTORE:ENABLE: true or false."""
+
+log = logging.getLogger(__name__)
+
+
+class RestoreGroup(JobGroup):
+    """Contract section 3."""
+
+    section = "RESTORE:"
+    kind = JobKind.RESTORE
+    noun = "restore"
+    result_type = RestoreResult
+
+    snapshot_id = integer("ID", "Write a snapshot's id: restores it", writable=True, low=0)
+    trigger = command("TRIGGER", "Restore", "Restore the snapshot in RESTORE:ID")
+    mode = choice("MODE", ("Changed", "All", "Dry run"), "What is written", writable=True)
+    selection = text("FILTER", 1024, "Selection of PVs; empty is all", writable=True)
+    enable = binary("ENABLE", ("Disabled", "Enabled"), "0 refuses every restore", writable=True, value=1)
+    verify = binary("VERIFY", ("No", "Yes"), "Read back and compare after writing", writable=True, value=1)
+    abort = command("ABORT", "Abort", "Stop before the next write")
+    undo = command("UNDO", "Undo", "Restore what stood before")
+
+    backup_id = integer("BACKUP:ID", "Snapshot of what stood before")
+    total = integer("TOTAL", "PVs of the restore")
+    written = integer("WRITTEN", "PVs written")
+    unchanged = integer("UNCHANGED", "PVs that had the value already")
+    skipped = integer("SKIPPED", "PVs read-only or without a value")
+    failed = integer("FAILED", "PVs whose write failed", alarm_above=0)
+    mismatch = integer("MISMATCH", "PVs that read back something else", alarm_above=0)
+    bad_names = strings("BAD:NAMES", "PVs that failed or mismatched")
+    bad_reasons = strings("BAD:REASONS", "Why, one for each of BAD:NAMES")
+    duration = double("DURATION", "Trigger to end", egu="s", precision=3)
+    msg = text("MSG", 512, "What happened last")
+    status = choice("STATUS", STATUS_STATES, "How the last restore ended", alarms=STATUS_ALARMS)
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.starters = frozenset([self.snapshot_id, self.trigger, self.undo])
+        self.snapshot_id.on_put = self._restore_id
+        self.trigger.action = self._trigger
+        self.undo.action = self._undo
+        self.abort.action = self._abort
+        self.enable.on_put = self._enable
+        self.selection.on_put = selection_writer(self.selection)
+        self._tasks = Tasks()
+        self._saving = asyncio.Lock()
+        self._unsaved = False
+
+    async def start(self) -> None:
+        """Also: whether restores are enabled, as it was before a restart."""
+        await super().start()
+        self.service.store.listen(self._store_changed)
+        try:
+            kept = await self.service.store.get_setting(ENABLE_SETTING)
+        except DatabaseDownError as error:
+            log.warning("RESTORE:ENABLE is not known, restores are enabled: %s", error)
+        else:
+            self.enable.post(1 if kept is None else bool(kept))
+
+    async def stop(self) -> None:
+        """End what still saves."""
+        await self._tasks.stop()
+
+    async def _restore_id(self, snapshot_id: int) -> None:
+        await self._restore(snapshot_id, [(self.snapshot_id, snapshot_id)])
+
+    async def _trigger(self) -> None:
+        await self._restore(self.snapshot_id.value, [])
+
+    async def _restore(self, snapshot_id: int, accepted: Sequence[tuple[Pv, Any]]) -> None:
+        self._check(snapshot_id, f"snapshot {snapshot_id} does not exist")
+        request = RestoreRequest(
+            snapshot_id=snapshot_id,
+            mode=RestoreMode(self.mode.value),
+            selection=self.selection.value,
+            verify=bool(self.verify.value),
+        )
+        await self.run_job(request, self.trigger, accepted)
+
+    async def _undo(self) -> None:
+        backup = self.backup_id.value
+        self._check(backup, "there is nothing to undo: RESTORE:BACKUP:ID is 0")
+        # All of the backup, and of that what differs: after an abort most of it has never been written.
+        await self.run_job(RestoreRequest(backup, verify=bool(self.verify.value)), self.undo)
+
+    def _check(self, snapshot_id: int, otherwise: str) -> None:
+        if not self.enable.value:
+            raise RefusedError("restores are disabled: RESTORE:ENABLE is 0")
+        if snapshot_id < 1:
+            raise RefusedError(otherwise)
+
+    async def _abort(self) -> None:
+        jobs = self.service.jobs
+        for info in (jobs.current, *jobs.recent):
+            if info is not None and info.kind is JobKind.RESTORE and not info.status.terminal:
+                await abort_job(jobs, info, self.abort)
+                return
+        raise RefusedError("no restore is running")
+
+    async def _enable(self, value: int) -> None:
+        # It has effect at once, also when the database cannot keep it.
+        self.enable.post(value)
+        await self._save_enable()
+
+    async def _save_enable(self) -> None:
+        async with self._saving:
+            value = bool(self.enable.value)
+            try:
+                await self.service.store.set_setting(ENABLE_SETTING, value)
+            except DatabaseDownError as error:
+                self._unsaved = True
+                log.warning("RESTORE:ENABLE is %d, but not kept for a restart yet: %s", value, error)
+                self.msg.post(f"RESTORE:ENABLE is {value:d}, but not kept for a restart yet: {error}")
+            else:
+                self._unsaved = False
+
+    def _store_changed(self, *_: Any) -> None:
+        if self._unsaved and self.service.store.status.connected:
+            self._unsaved = False
+            self._tasks.start(self._save_enable(), "save RESTORE:ENABLE")
+
+    def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
+        """Of a restore that came as far as to look at its PVs."""
+        # A dry run leaves the way back of the last real restore alone.
+        if result.mode is not RestoreMode.DRY_RUN:
+            yield self.backup_id, result.backup_id
+        yield self.total, result.total
+        yield self.written, result.written
+        yield self.unchanged, result.unchanged
+        yield self.skipped, result.skipped
+        yield self.bad_names, result.bad_names
+        yield self.bad_reasons, result.bad_reasons
+        yield self.failed, result.failed
+        yield self.mismatch, result.mismatch
+        yield self.duration, duration_s

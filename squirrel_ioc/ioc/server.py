@@ -1,0 +1,59 @@
+"""The control PVs: the groups put together, and served."""
+
+from __future__ import annotations
+
+import logging
+
+from squirrel_ioc.ioc._database import Database
+from squirrel_ioc.ioc._feed import JobFeed
+from squirrel_ioc.ioc._group import Group
+from squirrel_ioc.ioc._server import CaServer
+from squirrel_ioc.ioc._service import Service
+from squirrel_ioc.ioc.health import HealthGroup
+from squirrel_ioc.ioc.job import JobsGroup
+from squirrel_ioc.ioc.pvs import IocsGroup, PvsGroup
+from squirrel_ioc.ioc.restore import RestoreGroup
+from squirrel_ioc.ioc.snap import SnapGroup
+
+__all__ = ["GROUPS", "ControlIoc"]
+
+GROUPS: tuple[type[Group], ...] = (SnapGroup, RestoreGroup, JobsGroup, PvsGroup, IocsGroup, HealthGroup)
+
+log = logging.getLogger(__name__)
+
+
+class ControlIoc:
+    """Serves the control PVs of a service. `database` can be given resolvers for PVs that are made on demand."""
+
+    def __init__(self, service: Service) -> None:
+        settings = service.settings
+        self.database = Database(settings.prefix)
+        self._feed = JobFeed(service.jobs)
+        self._groups = [group(settings.prefix) for group in GROUPS]
+        for group in self._groups:
+            group.attach(service, self._feed)
+            self.database.update(group.pvdb)
+        self._server = CaServer(self.database, settings.interfaces, settings.port)
+        self._started: list[Group] = []
+
+    async def start(self) -> None:
+        """Show how things stand, then answer searches. Raises ControlPvError when the port cannot be had."""
+        try:
+            for group in self._groups:
+                if isinstance(group, HealthGroup):
+                    group.connections = lambda: self._server.connections
+                self._started.append(group)
+                await group.start()
+            await self._server.start()
+        except BaseException:
+            await self.stop()
+            raise
+        log.debug("%d PVs", len(self.database))
+
+    async def stop(self) -> None:
+        """Disconnect the clients and end every task. Jobs go on."""
+        self._feed.close()
+        await self._server.stop()
+        for group in reversed(self._started):
+            await group.stop()
+        self._started.clear()

@@ -1,0 +1,74 @@
+"""SNAP: take a snapshot. What the job does is in `squirrel_ioc.jobs.snapshot`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from squirrel_ioc.ioc._declare import choice, command, double, integer, string, strings, text
+from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup
+from squirrel_ioc.ioc._results import iso_time
+from squirrel_ioc.ioc._selection import selection_writer
+from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.model.job import JobInfo, JobKind, SnapshotRequest, SnapshotResult
+
+__all__ = ["SnapGroup"]
+
+
+class SnapGroup(JobGroup):
+    """Contract section 2."""
+
+    section = "SNAP:"
+    kind = JobKind.SNAPSHOT
+    noun = "snapshot"
+    result_type = SnapshotResult
+
+    trigger = command("TRIGGER", "Snapshot", "Take a snapshot")
+    at_once = text("NOW", 256, "Write a title: takes a snapshot", writable=True)
+    title = text("TITLE", 256, "Title of the next snapshot", writable=True)
+    comment = text("COMMENT", 4096, "Comment on the next snapshot", writable=True, lines=True)
+    labels = text("LABELS", 256, "Labels of the next, comma separated", writable=True)
+    selection = text("FILTER", 1024, "Selection of PVs; empty is all", writable=True)
+
+    snapshot_id = integer("ID", "Last snapshot taken")
+    taken = string("TIME", "When it was taken")
+    taken_epoch = double("EPOCH", "When it was taken, UNIX time", egu="s", precision=3)
+    count = integer("COUNT", "Values stored")
+    missing = integer("MISSING", "PVs without a value", alarm_above=0)
+    missing_names = strings("MISSING:NAMES", "PVs without a value")
+    duration = double("DURATION", "Trigger to commit", egu="s", precision=3)
+    msg = text("MSG", 512, "What happened last")
+    status = choice("STATUS", STATUS_STATES, "How the last snapshot ended", alarms=STATUS_ALARMS)
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.starters = frozenset([self.trigger, self.at_once])
+        self.trigger.action = self._trigger
+        self.at_once.on_put = self._at_once
+        self.selection.on_put = selection_writer(self.selection)
+
+    async def _trigger(self) -> None:
+        await self._take(self.title.value, [])
+
+    async def _at_once(self, title: str) -> None:
+        await self._take(title, [(self.at_once, title), (self.title, title)])
+
+    async def _take(self, title: str, accepted: Sequence[tuple[Pv, Any]]) -> None:
+        labels = dict.fromkeys(label.strip() for label in self.labels.value.split(","))
+        request = SnapshotRequest(
+            title=title.strip(),
+            comment=self.comment.value,
+            labels=tuple(label for label in labels if label),
+            selection=self.selection.value,
+        )
+        await self.run_job(request, self.trigger, accepted)
+
+    def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
+        """Of a snapshot that was stored."""
+        yield self.taken, iso_time(result.taken)
+        yield self.taken_epoch, result.taken.timestamp()
+        yield self.count, result.count
+        yield self.missing_names, result.missing_names
+        yield self.missing, result.missing
+        yield self.duration, duration_s
+        yield self.snapshot_id, result.snapshot_id

@@ -1,0 +1,302 @@
+"""The control PVs over stand-ins for the rest of the service, and a CA client that is not caproto."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import aioca
+import numpy as np
+from ioc_process import LOOPBACK, give_ports, take_ports
+
+from squirrel_ioc.config import Settings
+from squirrel_ioc.errors import DatabaseDownError, RefusedError
+from squirrel_ioc.ioc import ControlIoc, Service
+from squirrel_ioc.jobs._state import JobBoard
+from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.frame import ChannelList
+from squirrel_ioc.model.job import (
+    JobInfo,
+    JobStatus,
+    Outcome,
+    Request,
+    RestoreMode,
+    RestoreRequest,
+    RestoreResult,
+    SnapshotResult,
+)
+
+TAKEN = datetime(2024, 5, 17, 13, 45, 1, 250_000, tzinfo=UTC)
+
+
+def snapshot_result(snapshot_id: int = 1, missing: tuple[str, ...] = (), count: int = 100) -> SnapshotResult:
+    return SnapshotResult(
+        snapshot_id, "a title", TAKEN, count, len(missing), missing, ("disconnected",) * len(missing), 0.1
+    )
+
+
+def restore_result(snapshot_id: int = 1, **changes: Any) -> RestoreResult:
+    result = RestoreResult(snapshot_id, RestoreMode.CHANGED, Outcome.OK, 10, 6, 4, 0, 0, 0, backup_id=900)
+    return replace(result, **changes)
+
+
+class FakeJobs:
+    """Jobs that do nothing, as long as the test wants. Uses the service's own board."""
+
+    def __init__(self) -> None:
+        self.board = JobBoard()
+        self.requests: dict[int, Request] = {}
+        self.asked_by: list[tuple[str, str]] = []
+        self.snapshots = {1, 12, 900}
+        self.refuse: Exception | None = None
+        self.hold = False
+        self.submit_gate: asyncio.Event | None = None
+        self.end_before_submit_returns = False
+        self.result: Callable[[Request], Any] = lambda request: (
+            restore_result(request.snapshot_id) if isinstance(request, RestoreRequest) else snapshot_result()
+        )
+
+    @property
+    def current(self) -> JobInfo | None:
+        return self.board.current
+
+    @property
+    def queued(self) -> int:
+        return self.board.queued
+
+    @property
+    def recent(self) -> list[JobInfo]:
+        return self.board.recent
+
+    def listen(self, callback: Callable[[JobInfo], None]) -> None:
+        self.board.listen(callback)
+
+    async def submit(self, request: Request, *, user: str, host: str) -> int:
+        await asyncio.sleep(0)
+        if self.submit_gate is not None:
+            await self.submit_gate.wait()
+        if self.refuse is not None:
+            raise self.refuse
+        if isinstance(request, RestoreRequest) and request.snapshot_id not in self.snapshots:
+            raise RefusedError(f"snapshot {request.snapshot_id} does not exist")
+        job_id = 100 + len(self.requests)
+        self.requests[job_id] = request
+        self.asked_by.append((user, host))
+        title = (
+            f"restore of snapshot {request.snapshot_id}"
+            if isinstance(request, RestoreRequest)
+            else getattr(request, "title", "") or "snapshot"
+        )
+        now = datetime.now(UTC)
+        self.board.publish(JobInfo(job_id, request.kind, JobStatus.PENDING, title, user, host, created=now))
+        if self.end_before_submit_returns:
+            self.run(job_id)
+        elif not self.hold:
+            asyncio.get_running_loop().call_soon(self.run, job_id)
+        return job_id
+
+    def run(self, job_id: int) -> None:
+        """From start to end."""
+        self.begin(job_id)
+        self.end(job_id)
+
+    def begin(self, job_id: int, total: int = 100) -> None:
+        self.change(job_id, status=JobStatus.IN_PROGRESS, total=total, started=datetime.now(UTC), message="reading")
+
+    def end(self, job_id: int, status: JobStatus = JobStatus.COMPLETED, message: str = "", result: Any = None) -> None:
+        if result is None and status is JobStatus.COMPLETED:
+            result = self.result(self.requests[job_id])
+        message = message or (result.summary() if result is not None else status.name.lower())
+        self.change(job_id, status=status, message=message, result=result, finished=datetime.now(UTC))
+
+    def change(self, job_id: int, **changes: Any) -> None:
+        info = self.board.job(job_id)
+        assert info is not None
+        self.board.publish(replace(info, **changes))
+
+    async def wait(self, job_id: int) -> JobInfo:
+        return await self.board.wait(job_id)
+
+    async def abort(self, job_id: int, by: str) -> bool:
+        info = self.board.job(job_id)
+        if info is None or info.status.terminal:
+            return False
+        asyncio.get_running_loop().call_later(0.05, self.end, job_id, JobStatus.ABORTED, f"aborted by {by}")
+        return True
+
+
+@dataclass
+class FakeStatus:
+    connected: bool = True
+    latency_s: float = 0.0012
+
+
+class FakeStore:
+    """Settings in a dict."""
+
+    def __init__(self) -> None:
+        self.status = FakeStatus()
+        self.settings: dict[str, Any] = {}
+        self.listeners: list[Callable[..., None]] = []
+
+    def listen(self, callback: Callable[..., None]) -> None:
+        self.listeners.append(callback)
+
+    def turn(self, connected: bool) -> None:
+        self.status = FakeStatus(connected)
+        for callback in self.listeners:
+            callback(self.status)
+
+    async def get_setting(self, key: str) -> Any:
+        self._check()
+        return self.settings.get(key)
+
+    async def set_setting(self, key: str, value: Any) -> None:
+        await asyncio.sleep(0)
+        self._check()
+        self.settings[key] = value
+
+    def _check(self) -> None:
+        if not self.status.connected:
+            raise DatabaseDownError("the database does not answer")
+
+
+@dataclass
+class FakeLive:
+    connected: Any
+    writable: Any
+
+
+@dataclass
+class FakeIoc:
+    host: str
+    channels: int
+    status: int
+
+
+class FakeMachine:
+    """All channels connected, on two IOCs."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[], None]] = []
+        self.missing: set[str] = set()
+        self.read_only: set[str] = set()
+        self.ioc_states = [0, 0]
+        self.resets = 0
+
+    def live(self, channels: ChannelList) -> FakeLive:
+        connected = np.array([name not in self.missing for name in channels.names], bool)
+        writable = connected & np.array([name not in self.read_only for name in channels.names], bool)
+        return FakeLive(connected, writable)
+
+    def iocs(self) -> list[FakeIoc]:
+        return [FakeIoc(f"ioc{i}:5064", 5 + i, state) for i, state in enumerate(self.ioc_states)]
+
+    def reset_iocs(self) -> None:
+        self.resets += 1
+        self.ioc_states = [0] * len(self.ioc_states)
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        self.listeners.append(callback)
+
+    def changed(self) -> None:
+        for callback in self.listeners:
+            callback()
+
+
+def catalogue(count: int = 10) -> Catalogue:
+    return Catalogue.of([Entry(f"Q{i}:SP", f"Q{i}:RB", read_only=i == 0) for i in range(count)])
+
+
+@dataclass
+class Control:
+    """A running `ControlIoc`, its stand-ins, and short ways to its PVs."""
+
+    prefix: str
+    port: int
+    ioc: ControlIoc
+    jobs: FakeJobs
+    store: FakeStore
+    machine: FakeMachine
+    catalogue: Catalogue
+    updates: list[tuple[str, Any]] = field(default_factory=list)
+
+    def pv(self, name: str) -> str:
+        return self.prefix + name
+
+    async def get(self, name: str, **options: Any) -> Any:
+        return await aioca.caget(self.pv(name), timeout=5, **options)
+
+    async def text(self, name: str) -> str:
+        return str(await self.get(name, datatype=aioca.DBR_CHAR_STR))
+
+    async def label(self, name: str) -> str:
+        return str(await self.get(name, datatype=aioca.DBR_ENUM_STR))
+
+    async def put(self, name: str, value: Any, *, wait: bool = True, **options: Any) -> bool:
+        """Whether the put went well."""
+        done = await aioca.caput(self.pv(name), value, wait=wait, timeout=10, throw=False, **options)
+        assert done.errorcode in (1, ECA_PUTFAIL), done
+        return bool(done.ok)
+
+    async def watch(self, *names: str, **options: Any) -> None:
+        """Collect updates of these in `updates`, without the first value of each, in the order they come."""
+        first: set[str] = set()
+        all_there = asyncio.Event()
+
+        def heard(name: str, value: Any) -> None:
+            if name in first:
+                self.updates.append((name, value))
+            first.add(name)
+            if len(first) == len(names):
+                all_there.set()
+
+        for name in names:
+            aioca.camonitor(
+                self.pv(name),
+                lambda value, name=name: heard(name, value),
+                format=aioca.FORMAT_TIME,
+                all_updates=True,
+                **options,
+            )
+        async with asyncio.timeout(10):
+            await all_there.wait()
+
+
+ECA_PUTFAIL = 160
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    """Wait for what no event tells."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def control(
+    *,
+    jobs: FakeJobs | None = None,
+    store: FakeStore | None = None,
+    machine: FakeMachine | None = None,
+    entries: Catalogue | None = None,
+    prefix: str | None = None,
+) -> AsyncIterator[Control]:
+    """Serve on a port of this process, with a random prefix."""
+    (port,) = take_ports(1)
+    prefix = prefix or f"T{secrets.token_hex(4)}:"
+    parts = jobs or FakeJobs(), store or FakeStore(), machine or FakeMachine(), entries or catalogue()
+    settings = Settings(prefix=prefix, port=port, interfaces=(LOOPBACK,))
+    ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3]))
+    try:
+        await ioc.start()
+        yield Control(prefix, port, ioc, *parts)
+    finally:
+        aioca.purge_channel_caches()
+        await ioc.stop()
+        give_ports([port])
