@@ -18,7 +18,7 @@ from squirrel_ioc.errors import DatabaseDownError, StoreError
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import UNREACHABLE, translated
 
-__all__ = ["Target", "Database", "Connection", "APPLICATION"]
+__all__ = ["Target", "Database", "Connection", "APPLICATION", "id_or_none"]
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection, from the pool or of its own."""
@@ -34,6 +34,11 @@ _WAIT_MOST_S: Final = 10.0
 _SESSION: Final = {"application_name": APPLICATION, "jit": "off", "timezone": "UTC"}
 
 _log = logging.getLogger(__name__)
+
+
+def id_or_none(value: int) -> int:
+    """A number that may be that of a row; 0, which no row has, for one that cannot be."""
+    return value if 0 < value < 2**31 else 0
 
 
 class Target:

@@ -35,5 +35,5 @@ def translated(doing: str) -> Iterator[None]:
         if isinstance(exc, ValueError):  # how asyncpg's own error says that an argument does not fit its type
             raise StoreError(f"{doing}: {exc}") from exc
         raise DatabaseDownError(f"{doing}: the database does not answer ({exc or type(exc).__name__})") from exc
-    except (asyncpg.PostgresError, UnicodeError) as exc:
+    except (asyncpg.PostgresError, UnicodeError, OverflowError) as exc:
         raise StoreError(f"{doing}: {exc}") from exc

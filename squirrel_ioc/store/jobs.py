@@ -9,7 +9,7 @@ from typing import Any
 
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
-from squirrel_ioc.store.database import Connection, Database
+from squirrel_ioc.store.database import Connection, Database, id_or_none
 
 __all__ = ["JobRows"]
 
@@ -55,11 +55,12 @@ class JobRows:
 
     async def update(self, info: JobInfo, connection: Connection | None) -> bool:
         """See `Store.update_job`."""
+        job_id = id_or_none(info.id)
         result = info.result.to_json() if hasattr(info.result, "to_json") else info.result
         async with self._database.transaction(f"updating job {info.id}", connection) as c:
             changed = await c.fetchval(
                 _UPDATE,
-                info.id,
+                job_id,
                 int(info.status),
                 info.attempt,
                 info.done,
@@ -71,20 +72,20 @@ class JobRows:
                 info.status.terminal,
                 info.finished,
             )
-            if changed is None and await c.fetchval(_ONE, info.id) is None:
+            if changed is None and await c.fetchval(_ONE, job_id) is None:
                 raise StoreError(f"job {info.id} does not exist")
         return changed is not None
 
     async def get(self, job_id: int) -> JobInfo | None:
         """See `Store.job`."""
         async with self._database.connection("reading a job") as connection:
-            row = await connection.fetchrow(_ONE, job_id)
+            row = await connection.fetchrow(_ONE, id_or_none(job_id))
         return None if row is None else _info(row)
 
     async def request(self, job_id: int) -> dict[str, Any]:
         """See `Store.job_request`."""
         async with self._database.connection("reading a job") as connection:
-            text = await connection.fetchval(_REQUEST, job_id)
+            text = await connection.fetchval(_REQUEST, id_or_none(job_id))
         if text is None:
             raise StoreError(f"job {job_id} does not exist")
         request: dict[str, Any] = json.loads(text)

@@ -12,7 +12,7 @@ from squirrel_ioc.errors import RefusedError, StoreError
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
 from squirrel_ioc.store import frames, pgcopy
-from squirrel_ioc.store.database import Connection, Database
+from squirrel_ioc.store.database import Connection, Database, id_or_none
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 
@@ -162,7 +162,7 @@ class Snapshots:
     async def load_frame(self, snapshot_id: int, names: Collection[str] | None) -> Frame:
         """See `Store.load_frame`."""
         async with self._database.connection(f"loading snapshot {snapshot_id}") as connection:
-            list_id = await connection.fetchval(_LIST_OF, _int4(snapshot_id))
+            list_id = await connection.fetchval(_LIST_OF, id_or_none(snapshot_id))
             if list_id is None:
                 raise StoreError(f"snapshot {snapshot_id} does not exist")
             channels = await self._lists.load(connection, list_id)
@@ -224,14 +224,14 @@ class Snapshots:
             await connection.execute(_UNREFERENCE, new.id)
 
     async def _lock(self, connection: Connection, snapshot_id: int) -> Snapshot:
-        row = await connection.fetchrow(_LOCK, _int4(snapshot_id))
+        row = await connection.fetchrow(_LOCK, id_or_none(snapshot_id))
         if row is None:
             raise RefusedError(f"snapshot {snapshot_id} does not exist")
         return _snapshot(row)
 
     async def _find(self, query: str, *keys: int) -> Snapshot | None:
         async with self._database.connection("reading a snapshot") as connection:
-            row = await connection.fetchrow(query, *map(_int4, keys))
+            row = await connection.fetchrow(query, *map(id_or_none, keys))
         return None if row is None else _snapshot(row)
 
 
@@ -254,11 +254,6 @@ def _check_change(old: Snapshot, change: SnapshotChange) -> None:
         raise RefusedError(f"snapshot {old.id} is protected: unprotect it before changing its {' and '.join(what)}")
     if change.reference is False and old.reference:
         raise RefusedError(f"snapshot {old.id} is protected: unprotect it before it stops being the reference")
-
-
-def _int4(value: int) -> int:
-    """Numbers that no row can have become 0, which none has."""
-    return value if 0 < value < 2**31 else 0
 
 
 def _snapshot(row: Any) -> Snapshot:

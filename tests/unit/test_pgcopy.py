@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_every_bit_comes_back(kind: pgcopy.ArrayType, dtype: str, data: st.DataO
     column = np.frombuffer(raw, dtype)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(column)), max_size=3)))
     edges = [0, *cuts, len(column)]
-    fields = list(kind.fields(column, list(zip(edges, edges[1:], strict=False))))
+    fields = list(kind.fields(column, list(pairwise(edges))))
     assert all(struct.unpack_from("!i", f)[0] == len(f) - 4 for f in fields)
     assert kind.join(f[4:] for f in fields).tobytes() == raw
 
