@@ -77,6 +77,10 @@ def _conversion_problem(saved: Frame, now: Frame, row: int) -> str | None:
 def _check_labels(ledger: Ledger, saved: Frame, now: Frame, rows: NDArray[np.intp]) -> None:
     """An enum is restored by its index, and only where that index still means the same."""
     enum = np.flatnonzero((saved.dbf == Dbf.ENUM) & (now.dbf == Dbf.ENUM) & (now.state == State.VALUE))
+    arrays = enum[np.isnan(saved.number[enum])]
+    for row in arrays.tolist():
+        if saved.metas[saved.meta[row]].labels != now.metas[now.meta[row]].labels:
+            ledger.settle(rows[row : row + 1], Verdict.FAILED, "the labels of its states have changed")
     enum = enum[~np.isnan(saved.number[enum])]
     if not len(enum):
         return

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._runner import MAX_ATTEMPTS
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreResult
 from squirrel_ioc.store import Store
 
 __all__ = ["recover"]
@@ -46,10 +46,31 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
             )
         return replace(info, status=JobStatus.FAILED, message="the service stopped before it was taken", finished=now)
     if info.kind is JobKind.RESTORE and info.status is JobStatus.IN_PROGRESS:
-        message = f"interrupted after at least {info.done} of {info.total} writes"
-        if snapshot is None:
-            message = "interrupted before the first write"
-        else:
-            message += f"; snapshot {snapshot.id} holds what stood before"
-        return replace(info, status=JobStatus.FAILED, message=message, finished=now)
+        message = "interrupted before the first write"
+        if snapshot is not None:
+            message = (
+                f"interrupted after at least {info.done} of {info.total} writes; "
+                f"snapshot {snapshot.id} holds what stood before"
+            )
+        result = _account(info, snapshot.id if snapshot is not None else 0)
+        return replace(info, status=JobStatus.FAILED, message=message, finished=now, result=result)
     return replace(info, status=JobStatus.FAILED, message="the service stopped before it was started", finished=now)
+
+
+def _account(info: JobInfo, backup_id: int) -> RestoreResult | None:
+    """What is known of an interrupted restore: what its row says, and of the rest nothing good."""
+    row = info.result
+    if not isinstance(row, dict):
+        return None
+    known = {key: int(row[key]) for key in ("written", "unchanged", "skipped", "mismatch")}
+    return RestoreResult(
+        snapshot_id=int(row["snapshot_id"]),
+        mode=RestoreMode(row["mode"]),
+        outcome=Outcome.FAILED,
+        total=int(row["total"]),
+        failed=int(row["total"]) - sum(known.values()),
+        backup_id=backup_id,
+        bad_names=tuple(row["bad_names"]),
+        bad_reasons=tuple(row["bad_reasons"]),
+        **known,
+    )

@@ -86,7 +86,7 @@ class JobRunner:
 
     async def _run(self, info: JobInfo, request: Mapping[str, Any]) -> None:
         info = replace(info, status=JobStatus.IN_PROGRESS, started=datetime.now(UTC), message="")
-        progress = _Progress(self._store, self._board, info)
+        progress = _Progress(self._store, self._board, info, lambda: context.partial)
         context = JobContext(
             id=info.id,
             user=info.user,
@@ -161,8 +161,9 @@ class JobRunner:
 class _Progress:
     """Passes a job's reports on: to the control PVs at most five times a second, to its row twice."""
 
-    def __init__(self, store: Store, board: JobBoard, info: JobInfo) -> None:
+    def __init__(self, store: Store, board: JobBoard, info: JobInfo, partial: Callable[[], Any]) -> None:
         self.info = info
+        self._partial = partial
         self._store = store
         self._board = board
         self._published = 0.0
@@ -180,7 +181,7 @@ class _Progress:
             self._board.publish(self.info)
         if now - self._stored >= _ROW_PERIOD_S and (self._writing is None or self._writing.done()):
             self._stored = now
-            self._writing = asyncio.create_task(self._write(self.info))
+            self._writing = asyncio.create_task(self._write(replace(self.info, result=self._partial())))
 
     async def _write(self, info: JobInfo) -> None:
         try:

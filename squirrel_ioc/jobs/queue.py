@@ -153,7 +153,7 @@ class Jobs:
         """Keep a queue manager going, through every loss of the database."""
         while not self._stopping:
             try:
-                async with self._store.connection() as connection:
+                async with self._store.own_connection() as connection:
                     await self._runner.save_unsaved()
                     manager = self._manager = QueueManager(queries(connection))
                     manager.entrypoint(ENTRYPOINT)(self._deliver)

@@ -17,6 +17,7 @@ from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_ty
 from squirrel_ioc.jobs._ramp import needs_ramp, ramp
 from squirrel_ioc.jobs._rows import selected_rows
 from squirrel_ioc.model.compare import differs
+from squirrel_ioc.model.display import text
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
 from squirrel_ioc.model.selection import parse
@@ -271,9 +272,4 @@ class _Restore:
 def _mismatch(wanted: Frame, got: Frame, row: int) -> str:
     if got.state[row] != State.VALUE:
         return f"written, but could not be read back: {State(int(got.state[row])).reason}"
-    return f"wrote {_short(wanted, row)}, reads back {_short(got, row)}"
-
-
-def _short(frame: Frame, row: int) -> str:
-    text = repr(frame.value(row))
-    return text if len(text) <= 40 else text[:37] + "..."
+    return f"wrote {text(wanted, row, 40)}, reads back {text(got, row, 40)}"

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -134,8 +134,9 @@ def _describe(dsn: str) -> str:
 class Database:
     """The pool, with every wait bounded and every error translated."""
 
-    def __init__(self, pool: asyncpg.Pool, connect_timeout_s: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, target: Target, connect_timeout_s: float) -> None:
         self.pool = pool
+        self._target = target
         self._connect_timeout_s = connect_timeout_s
         self.on_down: Callable[[], None] = lambda: None
 
@@ -146,7 +147,7 @@ class Database:
             pool = await asyncpg.create_pool(
                 **target.connect_args, min_size=1, max_size=settings.pool_size, max_inactive_connection_lifetime=600
             )
-        return cls(pool, settings.connect_timeout_s)
+        return cls(pool, target, settings.connect_timeout_s)
 
     @asynccontextmanager
     async def connection(self, doing: str) -> AsyncIterator[Connection]:
@@ -155,6 +156,21 @@ class Database:
             with translated(doing):
                 async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:
                     yield connection
+        except DatabaseDownError:
+            self.on_down()
+            raise
+
+    @asynccontextmanager
+    async def own_connection(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
+        """A connection beside the pool, for one that listens; closed, or cut, at the end of the block."""
+        try:
+            with translated(doing):
+                connection = await self._target.connect()
+                try:
+                    yield connection
+                finally:
+                    with suppress(*UNREACHABLE, asyncpg.PostgresError):
+                        await connection.close(timeout=self._connect_timeout_s)
         except DatabaseDownError:
             self.on_down()
             raise

@@ -110,6 +110,10 @@ class Store:
         """A connection from the pool, its errors translated."""
         return self._database.connection("using the database")
 
+    def own_connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """A connection beside the pool, its errors translated, closed at the end of the block."""
+        return self._database.own_connection("using the database")
+
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         """A connection from the pool in a transaction, which is committed at the end of the block."""
         return self._database.transaction("using the database")

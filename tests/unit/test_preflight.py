@@ -53,9 +53,7 @@ def test_an_enum_whose_label_changed_is_not_written() -> None:
 
 def test_a_pv_whose_present_value_cannot_be_read_is_not_written() -> None:
     now = Frame.empty(ChannelList.of(["PV"]), State.TIMEOUT)
-    assert check(frame(1.0, DOUBLE), now) == (
-        "its present value could not be read for the backup: no answer in time"
-    )
+    assert check(frame(1.0, DOUBLE), now) == ("its present value could not be read for the backup: no answer in time")
 
 
 def test_catalogue_rows_find_setpoints_only() -> None:

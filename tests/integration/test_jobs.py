@@ -1,0 +1,369 @@
+"""Snapshot and restore jobs: real records, real Postgres, the real queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aioca
+import pytest
+from ioc_process import IocProcess, ca_settings
+
+from squirrel_ioc.ca import Machine
+from squirrel_ioc.config import DatabaseSettings, RestoreSettings, Settings
+from squirrel_ioc.errors import RefusedError
+from squirrel_ioc.jobs import Jobs
+from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.job import (
+    CompareRequest,
+    JobInfo,
+    JobStatus,
+    Outcome,
+    RestoreMode,
+    RestoreRequest,
+    SnapshotRequest,
+)
+from squirrel_ioc.model.snapshot import BACKUP
+from squirrel_ioc.store import Store
+
+DATABASE = """
+record(ao, "J:A") { field(VAL, "1") field(PINI, "YES") field(PREC, "3") field(EGU, "A") }
+record(ao, "J:B") { field(VAL, "2") field(PINI, "YES") }
+record(ao, "J:LIMITED") { field(VAL, "3") field(DRVH, "5") field(DRVL, "-5") field(PINI, "YES") }
+record(ao, "J:LOCKED") { field(VAL, "4") field(PINI, "YES") field(DISP, "1") }
+record(calcout, "J:SLOW") { field(VAL, "0") field(A, "1") field(CALC, "A") field(ODLY, "30") field(PINI, "NO") }
+record(mbbo, "J:MODE") { field(ZRST, "Off") field(ONST, "Standby") field(TWST, "Run")
+    field(VAL, "2") field(PINI, "YES") }
+record(stringout, "J:TEXT") { field(VAL, "hello") field(PINI, "YES") }
+record(waveform, "J:WAVE") { field(FTVL, "DOUBLE") field(NELM, "8") }
+record(longout, "J:RAMP") { field(VAL, "10") field(PINI, "YES") }
+record(ao, "J:FIRST") { field(VAL, "1") field(PINI, "YES") field(FLNK, "J:SEQ1") }
+record(ao, "J:SECOND") { field(VAL, "1") field(PINI, "YES") field(FLNK, "J:SEQ2") }
+record(calc, "J:COUNTER") { field(CALC, "VAL+1") }
+record(calc, "J:SEQ1") { field(INPA, "J:COUNTER PP") field(CALC, "A") }
+record(calc, "J:SEQ2") { field(INPA, "J:COUNTER PP") field(CALC, "A") }
+record(ao, "J:SET") { field(VAL, "7") field(PINI, "YES") field(FLNK, "J:GET") }
+record(ai, "J:GET") { field(INP, "J:SET") }
+"""
+
+ENTRIES = {
+    e.setpoint: e
+    for e in (
+        Entry("J:A"),
+        Entry("J:B"),
+        Entry("J:LIMITED"),
+        Entry("J:LOCKED"),
+        Entry("J:MODE"),
+        Entry("J:TEXT"),
+        Entry("J:WAVE"),
+        Entry("J:RAMP", max_step=3, step_period=0.05),
+        Entry("J:FIRST", order=-1),
+        Entry("J:SECOND", order=2),
+        Entry("J:SET", "J:GET"),
+        Entry("J:ABSENT"),
+        Entry("J:READONLY", read_only=True),
+    )
+}
+
+
+@dataclass
+class Rig:
+    """A service without its control PVs."""
+
+    store: Store
+    machine: Machine
+    settings: Settings
+    catalogue: Catalogue
+    jobs: Jobs
+
+    async def use(self, *entries: Entry) -> None:
+        self.catalogue = await self.store.save_catalogue(entries)
+        await self.machine.watch(self.catalogue.channels)
+        present = [n for n in self.catalogue.channels.names if n not in ("J:ABSENT", "J:READONLY")]
+        channels = self.catalogue.channels
+        rows = [channels.index[n] for n in present]
+        await until(lambda: bool(self.machine.live(channels).connected[rows].all()))
+        # Meta data come after the connection.
+        await until(lambda: bool((self.machine.live(channels).meta[rows] > 0).all()))
+
+    async def run(self, request: Any) -> JobInfo:
+        job_id = await self.jobs.submit(request, user="op", host="console")
+        async with asyncio.timeout(30):
+            return await self.jobs.wait(job_id)
+
+    async def snapshot(self, **kwargs: Any) -> int:
+        info = await self.run(SnapshotRequest(**kwargs))
+        assert info.status is JobStatus.COMPLETED, info.message
+        return int(info.result.snapshot_id)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def ioc() -> Any:
+    with IocProcess(DATABASE) as process:
+        yield process
+
+
+@pytest.fixture
+async def rig(ioc: IocProcess, store: Store, tmp_path: Path) -> AsyncIterator[Rig]:
+    ca = ca_settings(timeout_s=2.0, put_timeout_s=2.0)
+    settings = Settings(ca=ca, state_dir=tmp_path, restore=RestoreSettings(verify_timeout_s=0.3))
+    machine = Machine(ca)
+    await machine.start()
+    made = Rig(store, machine, settings, Catalogue.of(()), None)  # type: ignore[arg-type]
+    made.jobs = Jobs(store, machine, lambda: made.catalogue, settings)
+    await made.jobs.start()
+    yield made
+    await made.jobs.stop()
+    await machine.stop()
+
+
+async def values(*names: str) -> list[Any]:
+    return [v.tolist() if hasattr(v, "tolist") else v for v in await aioca.caget(list(names))]
+
+
+async def put(name: str, value: Any) -> None:
+    await aioca.caput(name, value, wait=True)
+
+
+async def test_snapshot_and_restore_bring_every_type_back(rig: Rig) -> None:
+    names = ("J:A", "J:MODE", "J:TEXT", "J:WAVE", "J:SET")
+    await rig.use(*(ENTRIES[n] for n in names))
+    await put("J:WAVE", [1.5, -2.0, 3.0])
+    before = await values(*names)
+    snapshot_id = await rig.snapshot(title="good", labels=("a", "b"))
+    stored = await rig.store.snapshot(snapshot_id)
+    assert stored is not None
+    assert (stored.title, stored.labels, stored.count, stored.user) == ("good", ("a", "b"), 6, "op")
+
+    for name, value in zip(names, (9.0, 0, "changed", [5.0], 99.0), strict=True):
+        await put(name, value)
+    info = await rig.run(RestoreRequest(snapshot_id))
+    result = info.result
+    assert (info.status, result.outcome) == (JobStatus.COMPLETED, Outcome.OK)
+    assert (result.total, result.written, result.unchanged) == (5, 5, 0)
+    assert await values(*names) == before
+
+    backup = await rig.store.snapshot(result.backup_id)
+    assert backup is not None
+    assert (backup.kind, backup.count) == (BACKUP, 5)
+    undone = await rig.run(RestoreRequest(result.backup_id))
+    assert undone.result.written == 5
+    assert await values(*names) == [9.0, 0, "changed", [5.0], 99.0]
+
+
+async def test_changed_writes_only_what_differs(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"])
+    snapshot_id = await rig.snapshot()
+    await put("J:B", 20)
+    dry = (await rig.run(RestoreRequest(snapshot_id, RestoreMode.DRY_RUN))).result
+    assert (dry.written, dry.unchanged, dry.backup_id) == (1, 1, 0)
+    assert await values("J:B") == [20]
+    changed = (await rig.run(RestoreRequest(snapshot_id))).result
+    assert (changed.written, changed.unchanged) == (1, 1)
+    backup = await rig.store.load_frame(changed.backup_id)
+    assert backup.channels.names == ("J:B",)
+    assert backup.value(0) == 20
+    everything = (await rig.run(RestoreRequest(snapshot_id, RestoreMode.ALL))).result
+    assert (everything.written, everything.unchanged) == (2, 0)
+
+
+async def test_every_pv_ends_in_exactly_one_verdict(rig: Rig) -> None:
+    await rig.use(*(ENTRIES[n] for n in ("J:A", "J:B", "J:LIMITED", "J:LOCKED", "J:ABSENT")))
+    await put("J:LIMITED.DRVH", 100)
+    await put("J:LIMITED", 50)
+    snapshot_id = await rig.snapshot()
+    await put("J:LIMITED.DRVH", 5)
+    await put("J:LIMITED", 1)
+    await put("J:LOCKED.DISP", 0)
+    await put("J:LOCKED", 40)
+    await put("J:LOCKED.DISP", 1)
+    await put("J:A", 100)
+    info = await rig.run(RestoreRequest(snapshot_id))
+    result = info.result
+    assert info.status is JobStatus.COMPLETED
+    assert result.outcome is Outcome.PARTIAL
+    verdicts = (result.written, result.unchanged, result.skipped, result.failed, result.mismatch)
+    assert verdicts == (1, 1, 1, 1, 1)
+    assert sum(verdicts) == result.total == 5
+    reasons = dict(zip(result.bad_names, result.bad_reasons, strict=True))
+    assert reasons["J:LOCKED"] == "write refused by the IOC"
+    assert reasons["J:LIMITED"] == "wrote 50, reads back 5"
+
+
+async def test_a_snapshot_names_what_is_missing(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:ABSENT"])
+    result = (await rig.run(SnapshotRequest())).result
+    assert (result.count, result.missing, result.outcome) == (1, 1, Outcome.PARTIAL)
+    assert result.missing_names == ("J:ABSENT",)
+    assert result.missing_reasons == ("disconnected",)
+
+
+async def test_read_only_and_retired_pvs_are_skipped(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"])
+    snapshot_id = await rig.snapshot()
+    await put("J:A", 11)
+    await put("J:B", 22)
+    await rig.use(Entry("J:A", read_only=True))
+    result = (await rig.run(RestoreRequest(snapshot_id, RestoreMode.ALL))).result
+    assert (result.skipped, result.written, result.backup_id) == (2, 0, 0)
+    assert await values("J:A", "J:B") == [11, 22]
+
+
+async def test_ascending_order(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:SECOND"], ENTRIES["J:FIRST"])
+    snapshot_id = await rig.snapshot()
+    await put("J:FIRST", 5)
+    await put("J:SECOND", 5)
+    await rig.run(RestoreRequest(snapshot_id))
+    first, second = await values("J:SEQ1", "J:SEQ2")
+    assert first < second
+
+
+async def test_ramp_in_steps(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:RAMP"])
+    snapshot_id = await rig.snapshot()
+    await put("J:RAMP", 21)
+    seen: list[int] = []
+    monitor = aioca.camonitor("J:RAMP", lambda v: seen.append(int(v)), all_updates=True)
+    await until(lambda: seen == [21])
+    result = (await rig.run(RestoreRequest(snapshot_id))).result
+    await until(lambda: seen[-1] == 10)
+    monitor.close()
+    assert seen == [21, 18, 15, 12, 10]
+    assert result.written == 1
+
+
+async def test_abort_in_a_ramp_tells_where_it_stopped(rig: Rig) -> None:
+    slow = replace(ENTRIES["J:RAMP"], step_period=30.0)
+    await rig.use(slow, ENTRIES["J:SECOND"])
+    snapshot_id = await rig.snapshot()
+    await put("J:RAMP", 21)
+    await put("J:SECOND", 5)
+    job_id = await rig.jobs.submit(RestoreRequest(snapshot_id), user="op", host="console")
+    await until(lambda: _is(values("J:RAMP"), [18]))
+    with pytest.raises(RefusedError, match=r"restore of snapshot \d+ \(job \d+, op@console\) is running"):
+        await rig.jobs.submit(RestoreRequest(snapshot_id), user="other", host="console")
+    assert await rig.jobs.abort(job_id, "op@console")
+    async with asyncio.timeout(5):
+        info = await rig.jobs.wait(job_id)
+    assert info.status is JobStatus.ABORTED
+    assert info.message == "aborted by op@console: 0 of 2 PVs written"
+    result = info.result
+    assert (result.outcome, result.failed, result.skipped) == (Outcome.ABORTED, 1, 1)
+    assert result.bad_reasons[0].startswith("ramp stopped at 18 on the way to 10")
+    assert (await rig.run(RestoreRequest(result.backup_id))).result.outcome is Outcome.OK
+    assert await values("J:RAMP", "J:SECOND") == [21, 5]
+
+
+async def _is(coroutine: Any, wanted: Any) -> bool:
+    return bool(await coroutine == wanted)
+
+
+async def test_selection_and_names(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"], ENTRIES["J:SET"])
+    only = await rig.snapshot(selection="J:A,J:B")
+    frame = await rig.store.load_frame(only)
+    assert frame.channels.names == ("J:A", "J:B")
+    for name in ("J:A", "J:B"):
+        await put(name, 50)
+    assert (await rig.run(RestoreRequest(only, selection="J:A"))).result.total == 1
+    assert await values("J:A", "J:B") == [1, 50]
+    assert (await rig.run(RestoreRequest(only, names=("J:B",)))).result.total == 1
+    assert await values("J:A", "J:B") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (SnapshotRequest(selection="X*"), "selection 'X\\*' matches no PV of the catalogue"),
+        (SnapshotRequest(selection="[A"), "selection '\\[A'.*position"),
+        (CompareRequest(0, 0), "the live machine cannot be compared with itself"),
+        (CompareRequest(-1, 0), "there is no reference snapshot"),
+        (CompareRequest(77, 0), "snapshot 77 does not exist"),
+    ],
+)
+async def test_what_cannot_be_done_fails_with_the_reason(rig: Rig, request_: Any, reason: str) -> None:
+    await rig.use(ENTRIES["J:A"])
+    try:
+        info = await rig.run(request_)
+    except RefusedError as error:
+        message = str(error)
+    else:
+        assert info.status is JobStatus.FAILED
+        message = info.message
+    import re
+
+    assert re.search(reason, message), message
+
+
+async def test_restore_of_an_unknown_snapshot_is_refused(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"])
+    with pytest.raises(RefusedError, match="snapshot 12345 does not exist"):
+        await rig.jobs.submit(RestoreRequest(12345), user="op", host="console")
+
+
+async def test_compare_with_the_live_machine(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"], ENTRIES["J:ABSENT"])
+    snapshot_id = await rig.snapshot()
+    await put("J:B", 2.5)
+    result = (await rig.run(CompareRequest(snapshot_id, 0))).result
+    assert (result.different, result.compared, result.missing, result.unread) == (1, 2, 0, 1)
+    comparison = result.comparison
+    row = comparison.channels.index["J:B"]
+    assert comparison.delta[row] == 0.5
+
+
+async def test_a_dead_ioc_in_a_restore(rig: Rig, ioc: IocProcess) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"])
+    snapshot_id = await rig.snapshot()
+    ioc.pause()
+    try:
+        info = await rig.run(RestoreRequest(snapshot_id, RestoreMode.ALL))
+    finally:
+        ioc.resume()
+    assert info.status is JobStatus.FAILED
+    assert info.result.failed == 2
+    assert info.result.backup_id == 0
+    assert "could not be read for the backup" in info.result.bad_reasons[0]
+
+
+async def test_interrupted_jobs_are_settled_at_start(rig: Rig, database: DatabaseSettings) -> None:
+    await rig.use(ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot()
+    await rig.jobs.stop()
+    store = rig.store
+
+    async def row(request: Any, status: JobStatus, **changes: Any) -> int:
+        job_id = await store.create_job(
+            None, request.kind, request.__dict__, title="t", user="op", host="c", created=datetime.now(UTC)
+        )
+        await store.update_job(replace(JobInfo(job_id, request.kind, status), **changes))
+        return job_id
+
+    running = await row(RestoreRequest(snapshot_id), JobStatus.IN_PROGRESS, done=3, total=10)
+    waiting = await row(RestoreRequest(snapshot_id), JobStatus.PENDING)
+    snapshot = await row(SnapshotRequest(title="again"), JobStatus.IN_PROGRESS)
+
+    rig.jobs = Jobs(store, rig.machine, lambda: rig.catalogue, rig.settings)
+    await rig.jobs.start()
+    async with asyncio.timeout(10):
+        ended = {i: await rig.jobs.wait(i) for i in (running, waiting, snapshot)}
+    assert ended[running].status is JobStatus.FAILED
+    assert ended[running].message == "interrupted before the first write"
+    assert ended[waiting].status is JobStatus.FAILED
+    assert ended[snapshot].status is JobStatus.COMPLETED
+    assert ended[snapshot].attempt == 2
+    assert await store.unfinished_jobs() == []
