@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 from squirrel_ioc.errors import SettingsError
@@ -18,7 +19,7 @@ __all__ = ["read_settings"]
 
 S = TypeVar("S", bound=BaseSettings)
 
-_SECRET = frozenset({"database.dsn"})
+_SECRET = frozenset({"database", "database.dsn"})
 _REASON = {"model_type": "must be a section with keys", "model_attributes_type": "must be a section with keys"}
 
 
@@ -31,17 +32,21 @@ def read_settings(path: Path | None, model: type[S]) -> S:
     data, lines = ({}, {}) if path is None else _read_yaml(path)
     # An empty section (all its keys commented out) is none.
     data = {k: v for k, v in data.items() if not (v is None and k in _sections(model))}
-    problems = [_unknown(f"{path}:{lines[k]}", k, model.model_fields) for k in data if k not in model.model_fields]
-    known = {k: v for k, v in data.items() if k in model.model_fields}
+    problems = [(lines[k], _unknown(f"{path}:{lines[k]}", k, model.model_fields)) for k in data if _odd(k, model)]
     problems += _unknown_variables(model)
+    cause: ValidationError | None = None
     try:
-        settings = model(**known)
+        settings = model(**{k: v for k, v in data.items() if not _odd(k, model)})
     except ValidationError as exc:
+        cause = exc
         problems += [_problem(e, path, lines, model) for e in exc.errors(include_url=False)]
-        raise SettingsError("\n".join(problems)) from exc
     if problems:
-        raise SettingsError("\n".join(problems))
+        raise SettingsError("\n".join(text for _, text in sorted(problems))) from cause
     return settings
+
+
+def _odd(key: str, model: type[BaseModel]) -> bool:
+    return key not in model.model_fields
 
 
 def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -122,33 +127,38 @@ def _variables(model: type[BaseSettings]) -> Iterator[tuple[str, list[str]]]:
             yield name, name[len(prefix) :].lower().split(delimiter)
 
 
-def _unknown_variables(model: type[BaseSettings]) -> list[str]:
+def _unknown_variables(model: type[BaseSettings]) -> list[tuple[int, str]]:
     """Variables with a section that does not exist.
 
     One without a section is left alone: a container platform makes SQUIRREL_IOC_SERVICE_HOST and its like itself.
     """
     sections = _sections(model)
     return [
-        _unknown(f"environment variable {name}", ".".join(keys), sections)
+        (0, _unknown(f"environment variable {name}", ".".join(keys), sections))
         for name, keys in _variables(model)
         if len(keys) > 1 and keys[0] not in sections
     ]
 
 
-def _problem(error: Any, path: Path | None, lines: Mapping[str, int], model: type[BaseSettings]) -> str:
-    """One error of the validation in words."""
+def _problem(
+    error: ErrorDetails, path: Path | None, lines: Mapping[str, int], model: type[BaseSettings]
+) -> tuple[int, str]:
+    """One error of the validation: its line (0: not in the file) and the words for it."""
     loc = [str(x) for x in error["loc"]]
     key = ".".join(loc)
+    outwards = [".".join(loc[:n]) for n in range(len(loc), 0, -1)]
     variables = {".".join(keys): name for name, keys in _variables(model)}
-    depths = range(len(loc), 0, -1)
-    where = next((f"environment variable {v}" for n in depths if (v := variables.get(".".join(loc[:n])))), None)
-    if where is None:
-        line = next((lines[k] for n in depths if (k := ".".join(loc[:n])) in lines), None)
-        where = f"{path}:{line}" if line else str(path or "settings")
+    line = 0
+    if variable := next((variables[k] for k in outwards if k in variables), None):
+        where = f"environment variable {variable}"
+    elif line := next((lines[k] for k in outwards if k in lines), 0):
+        where = f"{path}:{line}"
+    else:
+        where = str(path or "settings")
     if error["type"] == "extra_forbidden":
         section = _sections(model).get(loc[0])
-        return _unknown(where, key, section.model_fields if section else {})
+        return line, _unknown(where, key, section.model_fields if section else {})
     reason = _REASON.get(error["type"], error["msg"].removeprefix("Value error, "))
     given = error["input"]
     shown = error["type"] != "value_error" and key not in _SECRET and isinstance(given, str | int | float | bool)
-    return f"{where}: {key}: {reason[:1].lower()}{reason[1:]}" + (f", not {repr(given)[:100]}" if shown else "")
+    return line, f"{where}: {key}: {reason[:1].lower()}{reason[1:]}" + (f", not {repr(given)[:100]}" if shown else "")

@@ -61,9 +61,16 @@ def _paths(value: Any) -> Any:
 
 
 def _path(value: Any) -> Any:
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("must not be empty")
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("must be the name of a file or folder")
     return value
+
+
+def _expanded(value: Path) -> Path:
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{str(value)!r}: there is no such user") from None
 
 
 def _prefix(value: str) -> str:
@@ -76,6 +83,12 @@ def _prefix(value: str) -> str:
         )
     if not _RECORD_NAME.fullmatch(value):
         raise ValueError(f"{value!r} cannot begin the name of an EPICS record")
+    return value
+
+
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("must not be empty")
     return value
 
 
@@ -115,7 +128,7 @@ def _dsn(value: SecretStr) -> SecretStr:
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=3600)]
 Pause = Annotated[float, BeforeValidator(_number), Field(ge=0, le=3600)]
 Number = Annotated[int, BeforeValidator(_number)]
-FilePath = Annotated[Path, BeforeValidator(_path)]
+FilePath = Annotated[Path, BeforeValidator(_path), AfterValidator(_expanded)]
 
 
 class _Section(BaseModel):
@@ -208,9 +221,10 @@ class Settings(BaseSettings):
         default="SQRL:", description="begins the name of every control PV"
     )
     port: Number = Field(default=5064, ge=1, le=65535, description="of the Channel Access server, UDP and TCP")
-    interfaces: Annotated[tuple[Annotated[str, AfterValidator(_interface)], ...], BeforeValidator(_words)] = Field(
+    interfaces: Annotated[
+        tuple[Annotated[str, AfterValidator(_interface)], ...], BeforeValidator(_words), AfterValidator(_some)
+    ] = Field(
         default=("0.0.0.0",),  # noqa: S104 - an IOC is there to be found; loopback is one line in the file
-        min_length=1,
         description="IPv4 addresses the Channel Access server listens on",
     )
     state_dir: FilePath = Field(
@@ -251,14 +265,10 @@ def load_settings(path: Path | None) -> Settings:
     """
     settings = read_settings(path, Settings)
     folder = Path.cwd() if path is None else path.absolute().parent
-
-    def resolved(p: Path) -> Path:
-        return folder / p.expanduser()
-
     return settings.model_copy(
         update={
-            "state_dir": resolved(settings.state_dir),
-            "exchange_dir": settings.exchange_dir and resolved(settings.exchange_dir),
-            "catalogue": CatalogueSettings(files=tuple(resolved(p) for p in settings.catalogue.files)),
+            "state_dir": folder / settings.state_dir,
+            "exchange_dir": settings.exchange_dir and folder / settings.exchange_dir,
+            "catalogue": CatalogueSettings(files=tuple(folder / p for p in settings.catalogue.files)),
         }
     )
