@@ -82,8 +82,8 @@ class _Names:
         if pattern.exact:
             return candidates
         rows = np.flatnonzero(candidates)
-        match, encoded = pattern.matcher(), self.encoded
-        candidates[rows] = [match(encoded[i]) is not None for i in rows.tolist()]
+        names = self.encoded if len(rows) == len(self.encoded) else [self.encoded[i] for i in rows.tolist()]
+        candidates[rows] = [found is not None for found in map(pattern.matcher(), names)]
         return candidates
 
 
