@@ -16,7 +16,7 @@ import asyncpg
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import DatabaseDownError, StoreError
 from squirrel_ioc.store.embedded import EmbeddedServer
-from squirrel_ioc.store.failures import UNREACHABLE, translated
+from squirrel_ioc.store.failures import UNREACHABLE, reason, translated
 
 __all__ = ["Target", "Database", "Connection", "APPLICATION", "id_or_none"]
 
@@ -81,7 +81,7 @@ class Target:
         except asyncpg.exceptions.ClientConfigurationError:
             raise StoreError(self._not_understood) from None
         except UNREACHABLE as exc:
-            raise DatabaseDownError(f"{self.description} does not answer: {exc or type(exc).__name__}") from None
+            raise DatabaseDownError(f"{self.description} does not answer: {reason(exc)}") from None
         except ValueError:
             raise StoreError(self._not_understood) from None
         except asyncpg.PostgresError as exc:
@@ -116,10 +116,7 @@ class Target:
 
 
 def _describe(dsn: str) -> str:
-    try:
-        parts = urlsplit(dsn)
-    except ValueError:
-        return "the database of database.dsn"
+    parts = urlsplit(dsn)
     if "@" in parts.path + parts.query + parts.fragment:
         # An unquoted character in the password has cut the dsn in the wrong place.
         return "the database of database.dsn"

@@ -163,7 +163,7 @@ class EmbeddedServer:
         options = {**self._options, "unix_socket_directories": str(self._socket_dir)}
         arguments = " ".join(f"-c {shlex.quote(f'{key}={value}')}" for key, value in options.items())
         _log.info("starting the embedded database in %s", self._data)
-        self._pg_ctl("-w", "-t", str(_START_S), "-o", arguments, "-l", str(self._data / "log"), "start")
+        self._pg_ctl("-w", "-t", str(_START_S), "-o", arguments, "-l", "log", "start")
 
     def _wait_ready(self) -> None:
         """A server that is still recovering from a crash refuses connections."""
@@ -177,9 +177,11 @@ class EmbeddedServer:
         try:
             pgexec(
                 "pg_ctl",
-                ("-D", str(self._data), *arguments),
+                arguments,
                 bin_path=self._server.bin_path,
                 user=self._server.system_user,
+                # Not on the command line, of which pg_ctl makes one for a shell without quoting what is in a path.
+                env={**os.environ, "PGDATA": str(self._data)},
                 cwd=self._data,
                 timeout=timeout_s,
             )
@@ -213,20 +215,20 @@ class EmbeddedServer:
         return process
 
     def _clear_stale_pid(self) -> None:
-        """Remove the pid file of a dead server when its number is taken, which would stop a new one from starting.
+        """Remove the pid files of a dead server: where its number is taken by now, they keep a new one from starting.
 
-        The file protects the data from a second server while processes of the first are left: wait for those.
+        They protect the data from a second server while processes of the first are left: wait for those.
         """
-        lines = self._pid_file()
-        if not lines:
+        files = (self._data / "postmaster.pid", self._socket_dir / f".s.PGSQL.{_PORT}.lock")
+        if not any(path.exists() for path in files):
             return
-        if not lines[0].strip().isdigit() or psutil.pid_exists(int(lines[0])):
-            deadline = time.monotonic() + _STOP_S
-            while self._left_over():
-                if time.monotonic() > deadline:
-                    raise StoreError(f"embedded database in {self._data}: processes of a dead server still use it")
-                time.sleep(0.05)
-            (self._data / "postmaster.pid").unlink(missing_ok=True)
+        deadline = time.monotonic() + _STOP_S
+        while self._left_over():
+            if time.monotonic() > deadline:
+                raise StoreError(f"embedded database in {self._data}: processes of a dead server still use it")
+            time.sleep(0.05)
+        for path in files:
+            path.unlink(missing_ok=True)
 
     def _left_over(self) -> bool:
         # Every PostgreSQL process works in its data directory.

@@ -11,7 +11,7 @@ import asyncpg
 
 from squirrel_ioc.errors import DatabaseDownError, StoreError
 
-__all__ = ["translated", "UNREACHABLE"]
+__all__ = ["translated", "reason", "UNREACHABLE"]
 
 UNREACHABLE: Final = (
     OSError,
@@ -26,6 +26,11 @@ UNREACHABLE: Final = (
 """What asyncpg raises when there is no server, when it goes away, shuts down, starts up, or does not answer."""
 
 
+def reason(exc: BaseException) -> str:
+    """An error in words; some have none of their own."""
+    return str(exc) or ("no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__)
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Raise DatabaseDownError when the database does not answer, StoreError when it refuses; both say `doing` what."""
@@ -34,6 +39,6 @@ def translated(doing: str) -> Iterator[None]:
     except UNREACHABLE as exc:
         if isinstance(exc, ValueError):  # how asyncpg's own error says that an argument does not fit its type
             raise StoreError(f"{doing}: {exc}") from exc
-        raise DatabaseDownError(f"{doing}: the database does not answer ({exc or type(exc).__name__})") from exc
+        raise DatabaseDownError(f"{doing}: the database does not answer ({reason(exc)})") from exc
     except (asyncpg.PostgresError, UnicodeError, OverflowError) as exc:
         raise StoreError(f"{doing}: {exc}") from exc

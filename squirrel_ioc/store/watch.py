@@ -14,7 +14,7 @@ import asyncpg
 
 from squirrel_ioc.errors import DatabaseDownError, SquirrelError, StoreError
 from squirrel_ioc.store.database import Target
-from squirrel_ioc.store.failures import UNREACHABLE
+from squirrel_ioc.store.failures import UNREACHABLE, reason
 
 __all__ = ["DbStatus", "StoreEvent", "Listeners", "Watch", "RESYNC"]
 
@@ -160,9 +160,7 @@ class Watch:
             async with asyncio.timeout(_PING_S):
                 await connection.execute("SELECT")
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
-            raise DatabaseDownError(
-                f"{self._target.description} does not answer: {exc or type(exc).__name__}"
-            ) from None
+            raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
         self._set(DbStatus(True, time.perf_counter() - start))
 
     async def _reconnect(self) -> None:
@@ -187,9 +185,7 @@ class Watch:
             await connection.add_listener(_CHANNEL, self._notified)
             connection.add_termination_listener(lambda _: self.hurry())
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
-            raise DatabaseDownError(
-                f"{self._target.description} does not answer: {exc or type(exc).__name__}"
-            ) from None
+            raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
 
     async def _be_alone(self, connection: asyncpg.Connection) -> None:
         while not await connection.fetchval(_TAKE, _SERVICE_KEY):

@@ -116,6 +116,22 @@ async def test_what_else_is_done_belongs_to_the_same_commit(store: Store) -> Non
     assert (await store.load_frame(saved.id)).value(0) == 1
 
 
+async def test_a_save_that_is_cancelled_stores_nothing(store: Store) -> None:
+    started = asyncio.Event()
+
+    async def hang(connection: Any, snapshot: Snapshot) -> None:
+        started.set()
+        await connection.execute("SELECT pg_sleep(30)")
+
+    saving = asyncio.create_task(store.save_snapshot(frame(A=1), NewSnapshot("t"), also_do=hang))
+    await started.wait()
+    saving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    assert (await store.snapshots())[1] == 0
+    assert (await save(store)).count == 1
+
+
 async def test_a_job_that_does_not_exist(store: Store) -> None:
     with pytest.raises(StoreError, match="job"):
         await save(store, job_id=77)
