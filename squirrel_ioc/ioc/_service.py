@@ -110,7 +110,7 @@ class Store(Protocol):
         """How it is."""
         ...
 
-    def listen(self, callback: Callable[..., None]) -> None:
+    def listen_status(self, callback: Callable[..., None]) -> object:
         """Call back, in the loop, when the status changes."""
         ...
 

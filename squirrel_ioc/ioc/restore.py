@@ -31,7 +31,7 @@ class RestoreGroup(JobGroup):
     noun = "restore"
     result_type = RestoreResult
 
-    snapshot_id = integer("ID", "Write a snapshot's id: restores it", writable=True, low=0)
+    snapshot_id = integer("ID", "Write a snapshot's id: restores it", writable=True)
     trigger = command("TRIGGER", "Restore", "Restore the snapshot in RESTORE:ID")
     mode = choice("MODE", ("Changed", "All", "Dry run"), "What is written", writable=True)
     selection = text("FILTER", 1024, "Selection of PVs; empty is all", writable=True)
@@ -48,7 +48,7 @@ class RestoreGroup(JobGroup):
     failed = integer("FAILED", "PVs whose write failed", alarm_above=0)
     mismatch = integer("MISMATCH", "PVs that read back something else", alarm_above=0)
     bad_names = strings("BAD:NAMES", "PVs that failed or mismatched")
-    bad_reasons = strings("BAD:REASONS", "Why, one for each of BAD:NAMES")
+    bad_reasons = strings("BAD:REASONS", "Why, for each of BAD:NAMES")
     duration = double("DURATION", "Trigger to end", egu="s", precision=3)
     msg = text("MSG", 512, "What happened last")
     status = choice("STATUS", STATUS_STATES, "How the last restore ended", alarms=STATUS_ALARMS)
@@ -69,7 +69,7 @@ class RestoreGroup(JobGroup):
     async def start(self) -> None:
         """Also: whether restores are enabled, as it was before a restart."""
         await super().start()
-        self.service.store.listen(self._store_changed)
+        self.service.store.listen_status(self._store_changed)
         try:
             kept = await self.service.store.get_setting(ENABLE_SETTING)
         except DatabaseDownError as error:

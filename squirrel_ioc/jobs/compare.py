@@ -71,7 +71,7 @@ async def _stored(job: JobContext, snapshot_id: int, text: str) -> Frame:
     if not text.strip():
         return frame
     try:
-        rows = selected_rows(parse(text), frame.channels, job.catalogue, job.targets)
+        rows = await selected_rows(parse(text), frame.channels, job.catalogue, job.targets)
     except SelectionError as error:
         raise RefusedError(f"selection {text!r}: {error}") from error
     if not len(rows):

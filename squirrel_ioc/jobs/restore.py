@@ -66,7 +66,7 @@ async def _saved_values(job: JobContext, request: RestoreRequest) -> Frame:
         rows = np.flatnonzero(np.fromiter((name in wanted for name in channels.names), bool, len(channels)))
     if request.selection.strip():
         try:
-            taken = selected_rows(parse(request.selection), channels, job.catalogue, job.targets)
+            taken = await selected_rows(parse(request.selection), channels, job.catalogue, job.targets)
         except SelectionError as error:
             raise RefusedError(f"selection {request.selection!r}: {error}") from error
         rows = np.intersect1d(rows, taken)

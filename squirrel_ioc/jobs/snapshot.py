@@ -27,7 +27,7 @@ def default_title(now: datetime) -> str:
 async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotResult:
     """Read the selected channels and store them whole. Raises RefusedError when there is nothing to read."""
     start = time.monotonic()
-    channels = _channels(job, request.selection)
+    channels = await _channels(job, request.selection)
     total = len(channels)
     job.report(0, total, f"reading {total} PVs", 0.0)
     taken = datetime.now(UTC)
@@ -66,14 +66,14 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
     )
 
 
-def _channels(job: JobContext, text: str) -> ChannelList:
+async def _channels(job: JobContext, text: str) -> ChannelList:
     channels = job.catalogue.channels
     if not len(channels):
         raise RefusedError("the catalogue is empty: there is nothing to read")
     if not text.strip():
         return channels
     try:
-        rows = selected_rows(parse(text), channels, job.catalogue, job.targets)
+        rows = await selected_rows(parse(text), channels, job.catalogue, job.targets)
     except SelectionError as error:
         raise RefusedError(f"selection {text!r}: {error}") from error
     if not len(rows):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +14,8 @@ from typing import Any
 
 import aioca
 import numpy as np
+from aioca._catools import get_channel
+from epicscorelibs.ca import cadef, dbr
 from ioc_process import LOOPBACK, give_ports, take_ports
 
 from squirrel_ioc.config import Settings
@@ -144,7 +148,7 @@ class FakeStore:
         self.settings: dict[str, Any] = {}
         self.listeners: list[Callable[..., None]] = []
 
-    def listen(self, callback: Callable[..., None]) -> None:
+    def listen_status(self, callback: Callable[..., None]) -> None:
         self.listeners.append(callback)
 
     def turn(self, connected: bool) -> None:
@@ -225,6 +229,7 @@ class Control:
     machine: FakeMachine
     catalogue: Catalogue
     updates: list[tuple[str, Any]] = field(default_factory=list)
+    monitors: list[Monitor] = field(default_factory=list)
 
     def pv(self, name: str) -> str:
         return self.prefix + name
@@ -244,28 +249,43 @@ class Control:
         assert done.errorcode in (1, ECA_PUTFAIL), done
         return bool(done.ok)
 
-    async def watch(self, *names: str, **options: Any) -> None:
-        """Collect updates of these in `updates`, without the first value of each, in the order they come."""
-        first: set[str] = set()
-        all_there = asyncio.Event()
+    async def watch(self, *names: str, datatype: Any = None, count: int = 0, events: int = 5) -> None:
+        """Collect updates of these in `updates`, without the first value of each, in the order they arrive.
 
-        def heard(name: str, value: Any) -> None:
-            if name in first:
-                self.updates.append((name, value))
-            first.add(name)
-            if len(first) == len(names):
-                all_there.set()
+        Not aioca's monitors: those bring what arrives together in another order.
+        """
+        await aioca.connect([self.pv(name) for name in names], timeout=10)
+        monitors = [Monitor(self, name, datatype, count, events) for name in names]
+        await until(lambda: all(monitor.first is not None for monitor in monitors))
 
-        for name in names:
-            aioca.camonitor(
-                self.pv(name),
-                lambda value, name=name: heard(name, value),
-                format=aioca.FORMAT_TIME,
-                all_updates=True,
-                **options,
-            )
-        async with asyncio.timeout(10):
-            await all_there.wait()
+
+class Monitor:
+    """A subscription of libca, in aioca's context."""
+
+    def __init__(self, control: Control, name: str, datatype: Any, count: int, events: int) -> None:
+        self.first: Any = None
+        self._name = name
+        self._updates = control.updates
+        channel = get_channel(control.pv(name))
+        code, self._value = dbr.type_to_dbr(channel, datatype, aioca.FORMAT_TIME)
+        control.monitors.append(self)  # libca has no reference
+        self.id = ctypes.c_void_p()
+        cadef.ca_create_subscription(
+            code, count, channel, events, _heard, ctypes.py_object(self), ctypes.byref(self.id)
+        )
+        cadef.ca_flush_io()
+
+    def heard(self, args: Any) -> None:
+        value = self._value(args.raw_dbr, args.type, args.count) if args.status == 1 else args.status
+        if self.first is None:
+            self.first = value
+        else:
+            self._updates.append((self._name, value))
+
+
+@cadef.event_handler
+def _heard(args: Any) -> None:
+    args.usr.heard(args)
 
 
 ECA_PUTFAIL = 160
@@ -273,9 +293,10 @@ ECA_PUTFAIL = 160
 
 async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
     """Wait for what no event tells."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not come in time"
+        await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
