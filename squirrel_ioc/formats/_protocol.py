@@ -127,11 +127,25 @@ class Format(Protocol):
     was given and that the format cannot hold; a value that would come back as another one is left out and named.
     """
 
-    name: str
-    title: str
-    suffixes: tuple[str, ...]
-    reads: frozenset[Kind]
-    writes: frozenset[Kind]
+    @property
+    def name(self) -> str:
+        """Its name on a command line."""
+
+    @property
+    def title(self) -> str:
+        """Its name in a sentence."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """How names of its files usually end: of catalogues, of snapshots."""
+
+    @property
+    def reads(self) -> frozenset[Kind]:
+        """What it can be read for."""
+
+    @property
+    def writes(self) -> frozenset[Kind]:
+        """What can be written in it."""
 
     def sniff(self, head: bytes, name: str) -> Guess:
         """How sure this is a file of this format, by its first HEAD_BYTES bytes and its name."""

@@ -1,0 +1,131 @@
+"""All formats, which of them a file is in, and how a file is read and written with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from squirrel_ioc.errors import FormatError
+from squirrel_ioc.formats._lines import read_head
+from squirrel_ioc.formats._protocol import (
+    HEAD_BYTES,
+    CatalogueFile,
+    Format,
+    Kind,
+    Limits,
+    ReadOptions,
+    Sink,
+    SnapshotFile,
+)
+from squirrel_ioc.formats.autosave import Autosave
+from squirrel_ioc.formats.burt import Burt
+from squirrel_ioc.formats.jsonl import JsonLines
+from squirrel_ioc.formats.phoebus import Phoebus
+from squirrel_ioc.formats.psi import Psi
+from squirrel_ioc.formats.squirrel_csv import CatalogueCsv, SquirrelCsv
+from squirrel_ioc.model.catalogue import Entry
+
+__all__ = [
+    "FORMATS",
+    "detect",
+    "format_named",
+    "read_catalogue",
+    "read_snapshot",
+    "write_catalogue",
+    "write_snapshot",
+]
+
+FORMATS: tuple[Format, ...] = (Autosave(), Burt(), Psi(), Phoebus(), SquirrelCsv(), JsonLines(), CatalogueCsv())
+"""In the order of FILE:FORMAT; of two that are equally sure, the first is taken."""
+
+_SURE = 0.25
+
+
+def format_named(name: str) -> Format:
+    """The format of this name. Raises FormatError."""
+    for candidate in FORMATS:
+        if candidate.name == name:
+            return candidate
+    raise FormatError([f"format {name!r} is not known, only {', '.join(f.name for f in FORMATS)}"])
+
+
+def detect(path: Path, limits: Limits | None = None) -> tuple[Format, Kind]:
+    """The format of a file, and what it holds, by its content and its name. Raises FormatError."""
+    head = read_head(path, HEAD_BYTES, limits or Limits())
+    if not head.strip():
+        raise FormatError([f"{path.name}: is empty"])
+    guesses = [(f, f.sniff(head, path.name)) for f in FORMATS]
+    best, guess = max(guesses, key=lambda pair: pair[1].confidence)
+    if guess.confidence < _SURE:
+        raise FormatError([f"{path.name}: the format is not recognised; say which of {_names()} it is"])
+    return best, guess.kind
+
+
+def _names() -> str:
+    return ", ".join(f.name for f in FORMATS)
+
+
+def _chosen(path: Path, kind: Kind, format_name: str | None, options: ReadOptions) -> Format:
+    if format_name is None:
+        chosen, found = detect(path, options.limits)
+        if found is not kind and chosen.name != "jsonl":
+            raise FormatError([f"{path.name}: is a {chosen.title} file with a {found.value}, no {kind.value}"])
+    else:
+        chosen = format_named(format_name)
+    if kind not in chosen.reads:
+        raise FormatError([f"{path.name}: {chosen.title} holds no {kind.value}"])
+    return chosen
+
+
+def read_catalogue(path: Path, format_name: str | None = None, options: ReadOptions | None = None) -> CatalogueFile:
+    """The catalogue in a file, whose format is found out unless it is given. Raises FormatError."""
+    options = options or ReadOptions()
+    return _chosen(path, Kind.CATALOGUE, format_name, options).read_catalogue(path, options)
+
+
+def read_snapshot(path: Path, format_name: str | None = None, options: ReadOptions | None = None) -> SnapshotFile:
+    """The values in a file, whose format is found out unless it is given. Raises FormatError."""
+    options = options or ReadOptions()
+    return _chosen(path, Kind.SNAPSHOT, format_name, options).read_snapshot(path, options)
+
+
+def write_catalogue(path: Path, entries: Sequence[Entry], format_name: str) -> list[str]:
+    """Write a catalogue; the file appears whole or not at all.
+
+    Returns a line for each thing that the format cannot hold. Raises FormatError when it cannot be written.
+    """
+    chosen = format_named(format_name)
+    return _write(path, chosen, Kind.CATALOGUE, lambda sink: chosen.write_catalogue(sink, entries))
+
+
+def write_snapshot(path: Path, snapshot: SnapshotFile, format_name: str) -> list[str]:
+    """Write values; the file appears whole or not at all.
+
+    Returns a line for each thing that the format cannot hold. Raises FormatError when it cannot be written.
+    """
+    chosen = format_named(format_name)
+    return _write(path, chosen, Kind.SNAPSHOT, lambda sink: chosen.write_snapshot(sink, snapshot))
+
+
+def _write(path: Path, chosen: Format, kind: Kind, write: Callable[[Sink], list[str]]) -> list[str]:
+    if kind not in chosen.writes:
+        raise FormatError([f"{path.name}: {chosen.title} holds no {kind.value}"])
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        # "x" follows no link that somebody has put there.
+        with part.open("x", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            warnings = write(file.write)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as e:
+        raise FormatError([f"{path.name}: cannot be written: {e.strerror or e}"]) from e
+    except UnicodeEncodeError as e:
+        raise FormatError([f"{path.name}: cannot be written: {e}"]) from e
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    return warnings
