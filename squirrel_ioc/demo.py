@@ -94,7 +94,7 @@ The same with the tools of EPICS base:
 
   caput -w 10 -c -S {p}SNAP:NOW "Before the test"
   caget {p}SNAP:STATUS {p}SNAP:ID {p}SNAP:COUNT
-  caput -w 10 -c {magnet} 5.5
+  caput -w 10 -c {magnet} 6.5
   caput -w 10 -c {p}RESTORE:ID $(caget -t {p}SNAP:ID)
   caget {p}RESTORE:STATUS {p}RESTORE:WRITTEN {p}RESTORE:UNCHANGED {magnet}
   caput -w 10 -c {p}RESTORE:UNDO 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -13,6 +15,9 @@ from squirrel_ioc.bench._rig import Rig
 from squirrel_ioc.bench._scenarios import Bench
 
 __all__ = ["run_bench"]
+
+PIPE_WIDTH: Final = 110
+"""Where there is no terminal to say how wide it is."""
 
 
 def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_file: Path | None) -> bool:
@@ -35,7 +40,7 @@ def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_f
             bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
             bench.run()
     figures = bench.measurements.figures
-    print_report(Console(), figures, machine, count)
+    print_report(Console(width=None if sys.stdout.isatty() else PIPE_WIDTH), figures, machine, count)
     if json_file is not None:
         write_json(json_file, figures, machine, count)
     judged = count == JUDGED_COUNT

@@ -13,12 +13,15 @@ import numpy as np
 
 __all__ = ["Client"]
 
+PROBE_TIMEOUT_S = 10.0
+
 
 class Client:
     """One CA client. Times are seconds from the call to the answer; whoever asks bounds them."""
 
     def __init__(self) -> None:
         self._probe: asyncio.Task[None] | None = None
+        self._probing = False
         self._latencies: list[float] = []
         self._list: list[str] = []
         self._values: list[Any] = []
@@ -64,24 +67,23 @@ class Client:
         """Begin to read the PV again and again."""
         await aioca.connect(name, timeout=None)
         self._latencies = []
+        self._probing = True
         self._probe = asyncio.create_task(self._read_again_and_again(name, period_s))
 
     async def probe_stop(self) -> list[float]:
         """How long each read took."""
+        # Not cancelled: the read under way may be the slow one, and it counts.
+        self._probing = False
         if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+            await self._probe
             self._probe = None
         return self._latencies
 
     async def _read_again_and_again(self, name: str, period_s: float) -> None:
-        while True:
+        while self._probing:
             start = time.perf_counter()
-            try:
-                await aioca.caget(name, timeout=10.0)
-            finally:
-                # Also of a read that was cut short: it took at least so long.
-                self._latencies.append(time.perf_counter() - start)
+            await aioca.caget(name, timeout=PROBE_TIMEOUT_S)
+            self._latencies.append(time.perf_counter() - start)
             await asyncio.sleep(period_s)
 
     async def connect_list(self, file: str) -> float:

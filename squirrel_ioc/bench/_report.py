@@ -24,7 +24,7 @@ def _number(value: float, unit: str) -> str:
 def print_report(console: Console, figures: Sequence[Figure], machine: Mapping[str, str], count: int) -> None:
     """Print what was measured, against its targets, and the machine it was measured on."""
     judged = count == JUDGED_COUNT
-    table = Table("What", "Unit", "Min", "Median", "Max", "Target", "", title=f"{count} PVs")
+    table = Table("What", "", "Min", "Median", "Max", "Target", "", title=f"{count} PVs")
     for column in table.columns[2:5]:
         column.justify = "right"
     for figure in figures:

@@ -79,7 +79,7 @@ class Bench:
         self._m.measure("aioca_connect", "Plain aioca: connect", connect, 1)
         self._m.measure("aioca_caget", "Plain aioca: caget of the list", ask("get_list"), self._slow)
         if self._with_restore:
-            self._m.measure("aioca_caput", "Plain aioca: caput of the list, waiting", ask("put_list"), self._slow)
+            self._m.measure("aioca_caput", "Plain aioca: caput of the list", ask("put_list"), self._slow)
         client.stop()
 
     def _engine(self) -> None:
@@ -109,8 +109,8 @@ class Bench:
             with self._rig.service() as service:
                 return wait_connected(service, self._rig.count)
 
-        self._m.measure("start_first", "First start, making the database, to all connected", start, 1)
-        self._m.measure("start", "Cold start to all connected", start, self._slow)
+        self._m.measure("start_first", "First start: database made, all connected", start, 1)
+        self._m.measure("start", "Cold start: all connected", start, self._slow)
 
     def _snapshots(self, service: Service) -> None:
         m, rig = self._m, self._rig
@@ -118,7 +118,7 @@ class Bench:
         m.measure("size", "Stored size of a snapshot", lambda _: self._stored(service), 1, SIZE, "MB")
         if rig.count > HUNDRED:
             service.put("SNAP:FILTER", f"{PREFIX}0000??", text=True)
-            few = "Snapshot of 100 PVs by filter"
+            few = f"Snapshot of {HUNDRED} PVs by filter"
             m.measure("snapshot_100", few, lambda _: snapshot(service, HUNDRED), m.times, SNAPSHOT_100)
             service.put("SNAP:FILTER", "", text=True)
 
@@ -178,9 +178,9 @@ class Bench:
                 restore(service, self._ids[name], written=count)
             return worst[0]
 
-        m.measure("latency_snapshot", "caget of HEARTBEAT during a snapshot", during_snapshot, m.times, LATENCY)
+        m.measure("latency_snapshot", "HEARTBEAT during a snapshot, caget", during_snapshot, m.times, LATENCY)
         if self._with_restore and self._ids:
-            m.measure("latency_restore", "caget of HEARTBEAT during a restore", during_restore, m.times, LATENCY)
+            m.measure("latency_restore", "HEARTBEAT during a restore, caget", during_restore, m.times, LATENCY)
         prober.stop()
 
     def _hung(self, service: Service) -> None:
@@ -195,8 +195,8 @@ class Bench:
             self._recovered(service)
             return elapsed
 
-        m.measure("hung_first", "Snapshot, one of four IOCs hung, first", first, self._slow, HUNG_FIRST)
-        m.measure("hung_second", "Snapshot, one of four IOCs hung, again", lambda i: second[i], len(second), SNAPSHOT)
+        m.measure("hung_first", f"Snapshot, 1 of {IOCS} IOCs hung, first", first, self._slow, HUNG_FIRST)
+        m.measure("hung_second", f"Snapshot, 1 of {IOCS} IOCs hung, again", lambda i: second[i], len(second), SNAPSHOT)
         if self._with_restore and self._ids:
             again: list[float] = []
 
@@ -209,7 +209,7 @@ class Bench:
                 self._recovered(service)
                 return elapsed
 
-            title = "Restore, one of four IOCs hung"
+            title = f"Restore, 1 of {IOCS} IOCs hung"
             m.measure("hung_restore_first", f"{title}, first", first_restore, self._slow)
             m.measure("hung_restore_second", f"{title}, again", lambda i: again[i], len(again), RESTORE)
 
@@ -241,8 +241,8 @@ class Bench:
 
     def _resources(self, service: Service) -> None:
         m = self._m
-        m.measure("memory", "Resident memory of the service", lambda _: service.rss_bytes / 1e6, 1, MEMORY, "MB")
-        m.measure("idle", "CPU of the idle service", lambda _: service.cpu_percent(IDLE_S), 1, IDLE, "%")
+        m.measure("memory", "Service: resident memory", lambda _: service.rss_bytes / 1e6, 1, MEMORY, "MB")
+        m.measure("idle", "Service: CPU when idle", lambda _: service.cpu_percent(IDLE_S), 1, IDLE, "%")
 
     def _ratios(self) -> None:
         m = self._m

@@ -65,6 +65,7 @@ def list_snapshots(
     from rich.table import Table
 
     table = Table("ID", "Taken", "Title", "User", "PVs", "Missing", "Size", "Flags", "Labels")
+    table.columns[1].no_wrap = True
     for name in ("ID", "PVs", "Missing", "Size"):
         next(c for c in table.columns if c.header == name).justify = "right"
     for s in found:

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
+from processes import left_over
 
 
 def bench(*arguments: str | Path, temporary: Path) -> subprocess.Popen[str]:
@@ -25,19 +25,10 @@ def bench(*arguments: str | Path, temporary: Path) -> subprocess.Popen[str]:
     )
 
 
-def left_over(folder: Path) -> list[str]:
-    found = []
-    for p in psutil.process_iter(["cwd", "cmdline", "status"]):
-        place = " ".join([p.info["cwd"] or "", *(p.info["cmdline"] or [])])
-        if str(folder) in place and p.info["status"] != psutil.STATUS_ZOMBIE and p.pid != os.getpid():
-            found.append(place)
-    return found
-
-
 @pytest.mark.timeout(300)
-def test_every_measurement_works(tmp_path: Path) -> None:
-    report = tmp_path / "bench.json"
-    with bench("--count", "400", "--iterations", "2", "--json", report, temporary=tmp_path) as process:
+def test_every_measurement_works(folder: Path) -> None:
+    report = folder / "bench.json"
+    with bench("--count", "400", "--iterations", "2", "--json", report, temporary=folder) as process:
         try:
             out, err = process.communicate(timeout=240)
         finally:
@@ -49,21 +40,21 @@ def test_every_measurement_works(tmp_path: Path) -> None:
     assert {"snapshot", "restore", "hung_first", "absent_snapshot", "latency_restore", "memory", "idle"} <= set(figures)
     assert all(f["samples"] for f in figures.values())
     assert "400 PVs" in out
-    assert left_over(tmp_path) == []
-    assert list(tmp_path.iterdir()) == [report]
+    assert left_over(folder) == []
+    assert list(folder.iterdir()) == [report]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    with bench("--count", "100", "--iterations", "1000", temporary=tmp_path) as process:
+def test_interrupted_it_leaves_nothing(folder: Path, number: signal.Signals) -> None:
+    with bench("--count", "100", "--iterations", "1000", temporary=folder) as process:
         try:
             assert process.stderr is not None
             # The service runs by then.
             assert any(line.startswith("Snapshot") for line in iter(process.stderr.readline, ""))
-            assert left_over(tmp_path)
+            assert left_over(folder)
             process.send_signal(number)
             assert process.wait(60) != 0
         finally:
             process.kill()
-    assert left_over(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert left_over(folder) == []
+    assert list(folder.iterdir()) == []
