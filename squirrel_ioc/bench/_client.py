@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import aioca
+import aioca  # type: ignore[import-untyped]
 import numpy as np
 
 __all__ = ["Client"]

@@ -189,6 +189,34 @@ def test_migrate_and_read_an_empty_database(folder: Path) -> None:
     assert "no snapshot 17" in shown.stderr
 
 
+def test_service_runs_alone_on_its_data_and_can_be_looked_at(folder: Path) -> None:
+    file = settings_file(folder, log={"format": "json"})
+    settings = yaml.safe_load(file.read_text())
+    with running("run", "--config", file) as process:
+        assert process.stderr is not None
+        records = map(json.loads, iter(process.stderr.readline, ""))
+        assert any(r["level"] == "INFO" and r["message"].startswith("control PVs") for r in records)
+
+        listed = cli("snapshots", "list", "--config", file, "--json")
+        assert listed.returncode == 0, listed.stderr
+
+        other = folder / "other.yaml"
+        other.write_text(yaml.safe_dump(settings | {"port": free_ports(1)[0]}))
+        second = cli("run", "--config", other)
+        assert second.returncode == 1
+        assert "another" in second.stderr
+        assert "Traceback" not in second.stderr
+
+        other.write_text(yaml.safe_dump(settings | {"state_dir": "elsewhere"}))
+        taken = cli("run", "--config", other)
+        assert taken.returncode == 1
+        assert str(settings["port"]) in taken.stderr
+        assert "Traceback" not in taken.stderr
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
 def test_sim_serves_until_it_is_told_to_stop(folder: Path) -> None:
     with running("sim", "--count", "30", "--iocs", "2", "--prefix", "X:", "--directory", folder, "--json") as process:
         assert process.stdout is not None
