@@ -34,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -191,8 +192,12 @@ class IocProcess:
         return self._log().read_text(errors="replace")
 
     def pause(self) -> None:
-        """Make it hang."""
-        self._running().send_signal(signal.SIGSTOP)
+        """Make it hang: when this returns, none of its threads does anything any more."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while not all(_is_stopped(task) for task in Path(f"/proc/{process.pid}/task").iterdir()):
+            assert time.monotonic() < deadline, "the IOC does not stop"
 
     def resume(self) -> None:
         """Let it go on."""
@@ -246,6 +251,11 @@ class IocProcess:
 
     def _log(self) -> Path:
         return self._path() / "ioc.log"
+
+
+def _is_stopped(task: Path) -> bool:
+    """proc(5): the state follows the name, which is in parentheses."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] in "Tt"
 
 
 def _environment(port: int) -> dict[str, str]:

@@ -67,6 +67,9 @@ class Bulk(ABC):
     `outcome` uint8[n] tells how each ended. `window` is the most that may be under way to one IOC.
     """
 
+    is_sweep = True
+    """Whether the time it takes an IOC tells how fast that is."""
+
     def __init__(
         self, iocs: Iocs, lanes: Sequence[LaneRange], chids: list[int], outcomes: Outcomes, window: int
     ) -> None:
@@ -88,7 +91,7 @@ class Bulk(ABC):
 
     @abstractmethod
     def _poll(self, lane: Lane, now: float) -> int:
-        """How many requests of the lane have ended since, their outcomes written down."""
+        """How many requests of the lane have ended since, their outcomes written down, `heard_at` when by answers."""
 
     @abstractmethod
     def _withdraw(self, lane: Lane, now: float) -> None:
@@ -122,7 +125,7 @@ class Bulk(ABC):
             if ended:
                 lane.pending -= ended
                 lane.ioc.in_flight -= ended
-                lane.moved_at = lane.ioc.heard_at = now
+                lane.moved_at = now
                 self.done += ended
             if issued or ended:
                 moved = True
@@ -134,12 +137,12 @@ class Bulk(ABC):
     def _ended(self, lane: Lane, now: float) -> bool:
         if lane.pending or lane.next < lane.end:
             return False
-        if lane.started_at:
+        if lane.started_at and self.is_sweep:
             lane.ioc.sweep_s = now - lane.started_at
         return True
 
     def _fill(self, lane: Lane, now: float, may_issue: Callable[[], bool]) -> bool:
-        room = self._room(lane)
+        room = 0 if lane.ioc.gave_up else self._room(lane)
         if room <= 0:
             return False
         if not may_issue():

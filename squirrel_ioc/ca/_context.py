@@ -6,6 +6,7 @@ one it saw first. What a context cannot change afterwards is where it searches.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
@@ -65,6 +66,7 @@ def adopt(environment: Mapping[str, str]) -> None:
         raise ChannelAccessError(f"no Channel Access context: {_text(ca.message(status))}")
     _context = ca.current_context()
     _environment.update(environment)
+    atexit.register(ca.add_exception_event, None, None)
     ca.add_exception_event(ctypes.cast(_handler, ctypes.c_void_p), None)
 
 

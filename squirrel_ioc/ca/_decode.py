@@ -46,13 +46,15 @@ class Columns:
         if dbf is Dbf.STRING:
             self._beside(rows, _cut(value))
             return
-        self._number[rows] = value
-        if dbf is Dbf.FLOAT:
-            bits = np.ascontiguousarray(value).view(np.uint32)
-            odd = np.flatnonzero(self._number[rows].astype(np.float32).view(np.uint32) != bits)
-            if len(odd):
-                self._number[rows[odd]] = np.nan
-                self._beside(rows[odd], [b.tobytes() for b in bits[odd]])
+        # A float's signalling NaN becomes a quiet one in a double, and says so.
+        with np.errstate(invalid="ignore"):
+            self._number[rows] = value
+            if dbf is Dbf.FLOAT:
+                bits = np.ascontiguousarray(value).view(np.uint32)
+                odd = np.flatnonzero(self._number[rows].astype(np.float32).view(np.uint32) != bits)
+                if len(odd):
+                    self._number[rows[odd]] = np.nan
+                    self._beside(rows[odd], [b.tobytes() for b in bits[odd]])
 
     def arrays(self, rows: NDArray[np.intp], values: Sequence[tuple[int, bytes] | None]) -> None:
         """Count and DBR_TIME_* bytes of these rows, None where there was no answer."""

@@ -1,13 +1,15 @@
 """The engine: the one thread that makes bulk calls to libca.
 
 It runs operations, each a slice at a time, so that none waits for another, and keeps the channel table up to date.
-With nothing to do it sleeps until it is woken. libca's own threads call the three handlers (connection, access,
-value) and the exception listener; these only note what has happened and wake the engine.
+With nothing to do it looks four times a second whether a connection has changed. libca's own threads call the
+handlers (connection, access rights, value, end of a put) and the exception listener; these only note what has happened.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import ctypes
 import logging
 import threading
@@ -30,18 +32,20 @@ from squirrel_ioc.ca._put import UnfinishedPuts
 from squirrel_ioc.errors import ChannelAccessError
 from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf
 
-__all__ = ["Engine", "Operation"]
+__all__ = ["Engine", "Operation", "tell_loop"]
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-TICK_S: Final = 0.5
-"""Period of what must be looked at now and then, while there is such a thing."""
+TICK_S: Final = 0.25
+"""Between two looks at whether connections or access rights have changed, with nothing else to do."""
 
 POLL_MIN_S: Final = 0.0002
 POLL_MAX_S: Final = 0.005
 """Between two polls of what is under way: longer while nothing moves."""
+
+EXIT_S: Final = 1.0
 
 TAG_SHIFT: Final = 32
 """A value handler's token: operation << 32 | request."""
@@ -75,13 +79,13 @@ class Engine:
     """`changed` is called in the engine thread when connections or the state of an IOC have changed."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        self.table = ChannelTable(self.wake)
+        self.table = ChannelTable()
         self.iocs = Iocs(self._probe, changed)
         self.metas = MetaStore()
         self.groups = Groups()
         self.unfinished = UnfinishedPuts()
-        self.maintenance: Callable[[float], bool] = lambda _now: False
-        """Called in every round; whether it must be called again soon."""
+        self.maintenance: Callable[[float], None] = lambda _now: None
+        """Called in every round, which is at least every TICK_S."""
         self.refreshed: Callable[[NDArray[np.intp], NDArray[np.intp]], None] = lambda _up, _down: None
         """Called with the slots that have connected, and that were lost."""
         self._changed = changed
@@ -103,6 +107,7 @@ class Engine:
     def start(self) -> None:
         """Start the thread. The context must exist."""
         _context.add_exception_listener(self._on_exception)
+        atexit.register(self._at_exit)
         self._thread = threading.Thread(target=self._run, name="squirrel-ca", daemon=True)
         self._thread.start()
 
@@ -114,9 +119,17 @@ class Engine:
         self.wake()
         await asyncio.to_thread(self._thread.join, timeout_s)
         _context.remove_exception_listener(self._on_exception)
+        atexit.unregister(self._at_exit)
         if self._thread.is_alive():
             _log.error("the Channel Access thread is stuck in libca; left behind")
         self._thread = None
+
+    def _at_exit(self) -> None:
+        """A process that ends without `stop`: libca must not call into an interpreter that is gone."""
+        self._stopping = True
+        self.wake()
+        if self._thread is not None:
+            self._thread.join(EXIT_S)
 
     def wake(self) -> None:
         """Make the engine look. Called from any thread, and often."""
@@ -133,9 +146,9 @@ class Engine:
             try:
                 result = function()
             except Exception as e:  # the boundary: raised again where it belongs
-                loop.call_soon_threadsafe(_set_exception, future, e)
+                tell_loop(loop, _set_exception, future, e)
             else:
-                loop.call_soon_threadsafe(_set_result, future, result)
+                tell_loop(loop, _set_result, future, result)
 
         self.post(run)
         return await future
@@ -154,9 +167,9 @@ class Engine:
 
         def ended(error: BaseException | None) -> None:
             if error is None:
-                loop.call_soon_threadsafe(_set_result, future, None)
+                tell_loop(loop, _set_result, future, None)
             else:
-                loop.call_soon_threadsafe(_set_exception, future, error)
+                tell_loop(loop, _set_exception, future, error)
 
         self.post(lambda: self.begin(operation, ended))
         try:
@@ -205,19 +218,23 @@ class Engine:
         wait = 0.0
         while not self._stopping:
             if wait != 0.0:
-                self._event.wait(None if wait < 0 else wait)
+                self._event.wait(wait)
             self._event.clear()
             self._awake = False
-            moved, soon = self._round()
+            try:
+                moved = self._round()
+            except Exception:  # the boundary of the thread: everybody waits for it
+                _log.exception("Channel Access engine")
+                moved = False
             if moved:
                 wait = 0.0 if self.table.noted or self._commands else POLL_MIN_S
             elif self._operations:
                 wait = min(max(wait, POLL_MIN_S) * 1.3, POLL_MAX_S)
             else:
-                wait = TICK_S if soon else -1.0
+                wait = min(max(wait, POLL_MIN_S) * 1.5, TICK_S)
         self._end()
 
-    def _round(self) -> tuple[bool, bool]:
+    def _round(self) -> bool:
         now = time.monotonic()
         while self._commands:
             self._commands.popleft()()
@@ -234,8 +251,8 @@ class Engine:
         moved = self._step(now) or moved
         if self.iocs.watched:
             self.iocs.tick(now)
-        soon = self.maintenance(now) or self.iocs.watched
-        return moved, soon
+        self.maintenance(now)
+        return moved
 
     def _hand_out_values(self) -> None:
         while self._values:
@@ -299,6 +316,12 @@ class Engine:
         self.groups.close()
         self.table.abandon(self.table.used.tolist())
         _context.detach()
+
+
+def tell_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
+    """Have the loop call this; nothing when it is closed, for then nobody waits."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *arguments)
 
 
 def _address(handler: Any) -> int:

@@ -119,6 +119,7 @@ class ScalarGet(Bulk):
             outcome = self.outcome[start:end]
             outcome[outcome == PENDING] = State.VALUE
             ended += count
+            lane.ioc.heard_at = now
         return ended
 
     def _all_decided(self, lane: Lane, start: int, end: int) -> bool:
@@ -186,7 +187,9 @@ class ArrayGet(Bulk):
 
     def _poll(self, lane: Lane, now: float) -> int:
         arrived = self._arrived[lane]
-        self._arrived[lane] = 0
+        if arrived:
+            self._arrived[lane] = 0
+            lane.ioc.heard_at = now
         return arrived
 
     def _withdraw(self, lane: Lane, now: float) -> None:

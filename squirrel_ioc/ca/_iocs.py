@@ -79,7 +79,7 @@ class Ioc:
     replies: int = 0
     """Answers to probes so far."""
     gave_up: bool = False
-    """Requests have timed out, and it has not answered a probe since."""
+    """Requests have timed out, and it has not answered a probe since: nothing new goes to it until that is settled."""
     stale_bytes: int = 0
     """Of these requests, what may still fill the circuit."""
 
@@ -133,11 +133,12 @@ class Iocs:
 
     def timed_out(self, ioc: Ioc, stale_bytes: int, now: float) -> None:
         """Requests have timed out. If it does not answer the probe either, the IOC is open."""
-        ioc.gave_up = True
-        ioc.stale_bytes += stale_bytes
         if not ioc.probes:
             self.ask(ioc, now)
-        self._judge(ioc, now)
+        if ioc.probes:
+            ioc.gave_up = True
+            ioc.stale_bytes += stale_bytes
+            self._judge(ioc, now)
 
     def _judge(self, ioc: Ioc, now: float) -> None:
         if ioc.gave_up and ioc.probes and not ioc.open and now - max(ioc.asked_at, ioc.heard_at) >= PATIENCE_S:

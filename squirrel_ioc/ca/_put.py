@@ -67,6 +67,8 @@ class Puts(Bulk):
     The engine's put handler calls `ended` with `tag | i`.
     """
 
+    is_sweep = False  # records take as long as what they move
+
     def __init__(
         self,
         iocs: Iocs,
@@ -155,7 +157,9 @@ class Puts(Bulk):
 
     def _poll(self, lane: Lane, now: float) -> int:
         ended = self._arrived[lane]
-        self._arrived[lane] = 0
+        if ended:
+            self._arrived[lane] = 0
+            lane.ioc.heard_at = now
         slices = self._slices[lane]
         while slices:
             start, end, issued_at = slices[0]

@@ -83,7 +83,7 @@ class Upkeep:
                 iocs.rename(iocs.all[index], raw.decode("latin-1"))
                 del self._nameless[index]
 
-    def _maintain(self, now: float) -> bool:
+    def _maintain(self, now: float) -> None:
         """See `Engine.maintenance`."""
         if self._connected:
             self._names_until = now + NAME_LOOKUP_S
@@ -93,7 +93,6 @@ class Upkeep:
             self._try_again(now)
         if self._nameless and now < self._names_until:
             self._look_up_names()
-        return bool(len(self._retry)) or bool(self._nameless and now < self._names_until)
 
     def _try_again(self, now: float) -> None:
         table, iocs = self._engine.table, self._engine.iocs

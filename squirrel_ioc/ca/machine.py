@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _context
 from squirrel_ioc.ca._connect import ClearOperation, CreateOperation
-from squirrel_ioc.ca._engine import Engine, Operation
+from squirrel_ioc.ca._engine import Engine, Operation, tell_loop
 from squirrel_ioc.ca._iocs import IocState
 from squirrel_ioc.ca._live import Live, ioc_states, live
 from squirrel_ioc.ca._read import ReadOperation, ReadPlan
@@ -53,6 +53,7 @@ class Machine:
         self._plans: WeakKeyDictionary[ChannelList, ReadPlan] = WeakKeyDictionary()
         self._listeners: list[Callable[[], None]] = []
         self._told = asyncio.Event()
+        self._change_posted = False
         self._notify: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -64,6 +65,7 @@ class Machine:
             raise ChannelAccessError("already started")
         _context.adopt(dict(self._settings.environment()))
         self._loop = asyncio.get_running_loop()
+        self._change_posted = False
         self._engine = Engine(self._changed_in_engine)
         Upkeep(self._engine, self._settings.timeout_s, self._settings.max_in_flight_per_ioc)
         self._engine.start()
@@ -219,21 +221,23 @@ class Machine:
             return _ignore
 
         def tell(done: int, total: int) -> None:
-            loop.call_soon_threadsafe(progress, done, total)
+            tell_loop(loop, progress, done, total)
 
         return tell
 
     def _changed_in_engine(self) -> None:
-        if self._loop is not None and self._notify is None:
-            self._loop.call_soon_threadsafe(self._changed)
+        if self._loop is not None and not self._change_posted:
+            self._change_posted = True
+            tell_loop(self._loop, self._changed)
 
     def _changed(self) -> None:
+        self._change_posted = False
+        self._told.set()
         if self._loop is not None and self._notify is None:
             self._notify = self._loop.call_later(NOTIFY_S, self._tell)
 
     def _tell(self) -> None:
         self._notify = None
-        self._told.set()
         for callback in self._listeners:
             callback()
 

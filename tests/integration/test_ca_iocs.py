@@ -1,0 +1,200 @@
+"""IOCs that hang, die or are slow cost the others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+from ca_helpers import hold, outcomes, random_prefix, started, states, until
+from ioc_process import IocProcess
+
+from squirrel_ioc.ca import IocStatus, Machine
+from squirrel_ioc.errors import ChannelAccessError
+from squirrel_ioc.model.frame import ChannelList, Frame
+from squirrel_ioc.model.values import State, WriteState
+
+P = random_prefix()
+EACH = 60
+
+
+def database(number: int) -> str:
+    numbers = "".join(
+        f'record(ao, "{P}{number}:{i}") {{ field(VAL, "{i}") field(PINI, "YES") }}\n' for i in range(EACH - 1)
+    )
+    return numbers + f'record(waveform, "{P}{number}:W") {{ field(FTVL, "LONG") field(NELM, "5") }}\n'
+
+
+@pytest.fixture
+def iocs() -> Iterator[list[IocProcess]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(IocProcess(database(number))) for number in range(3)]
+
+
+@contextlib.asynccontextmanager
+async def machine_with(iocs: list[IocProcess], **settings: float) -> AsyncIterator[tuple[Machine, ChannelList]]:
+    async with started(**settings) as machine:
+        names = [f"{P}{n}:{i}" for i in (*range(EACH - 1), "W") for n in range(len(iocs))]
+        yield machine, await hold(machine, names)
+
+
+def of_ioc(number: int) -> slice:
+    """The rows of one IOC's channels."""
+    return slice(number, None, 3)
+
+
+def status_of(machine: Machine, ioc: IocProcess) -> IocStatus:
+    return next(state.status for state in machine.iocs() if state.host.endswith(f":{ioc.port}"))
+
+
+async def timed_read(machine: Machine, channels: ChannelList) -> tuple[Frame, float]:
+    started_at = time.monotonic()
+    frame = await machine.read(channels)
+    return frame, time.monotonic() - started_at
+
+
+async def start_read(machine: Machine, channels: ChannelList) -> asyncio.Task[Frame]:
+    """A read under way: what answers has answered, one IOC has not."""
+    done: list[int] = []
+    reading = asyncio.create_task(machine.read(channels, progress=lambda n, _: done.append(n)))
+    await until(lambda: 2 * EACH in done, 5)
+    assert not reading.done()
+    return reading
+
+
+@pytest.mark.parametrize("window", [2000, 7])
+async def test_one_hangs_and_goes_on(iocs: list[IocProcess], window: int) -> None:
+    async with machine_with(iocs, timeout_s=1.5, max_in_flight_per_ioc=window) as (machine, channels):
+        iocs[1].pause()
+        frame, seconds = await timed_read(machine, channels)
+        assert seconds == pytest.approx(1.5, abs=0.4)
+        assert states(frame) == {State.VALUE: 2 * EACH, State.TIMEOUT: EACH}
+        assert frame.state[of_ioc(1)].tolist() == [State.TIMEOUT] * EACH
+        # The second time it costs nothing.
+        await until(lambda: status_of(machine, iocs[1]) is IocStatus.OPEN, 2)
+        frame, seconds = await timed_read(machine, channels)
+        assert seconds < 0.5
+        assert states(frame) == {State.VALUE: 2 * EACH, State.IOC_OPEN: EACH}
+        started_at = time.monotonic()
+        result = await machine.write(await machine.read(channels))
+        assert time.monotonic() - started_at < 0.5
+        assert outcomes(result) == {WriteState.DONE: 2 * EACH, WriteState.NOT_ISSUED: EACH}
+        # It is taken in again by itself.
+        iocs[1].resume()
+        await until(lambda: status_of(machine, iocs[1]) is IocStatus.OK, 5)
+        frame, _ = await timed_read(machine, channels)
+        assert states(frame) == {State.VALUE: 3 * EACH}
+        assert frame.number[of_ioc(1)][:-1].tolist() == list(range(EACH - 1))
+
+
+async def test_all_hang(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=1.0) as (machine, channels):
+        for ioc in iocs:
+            ioc.pause()
+        frame, seconds = await timed_read(machine, channels)
+        assert seconds < 1.5
+        assert states(frame) == {State.TIMEOUT: 3 * EACH}
+        await until(lambda: [i.status for i in machine.iocs()] == [IocStatus.OPEN] * 3, 3)
+        for ioc in iocs:
+            ioc.resume()
+        await until(lambda: [i.status for i in machine.iocs()] == [IocStatus.OK] * 3, 5)
+        assert states(await machine.read(channels)) == {State.VALUE: 3 * EACH}
+
+
+async def test_reset_tries_again(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=1.0) as (machine, channels):
+        iocs[0].pause()
+        await machine.read(channels)
+        await until(lambda: status_of(machine, iocs[0]) is IocStatus.OPEN, 3)
+        machine.reset_iocs()
+        frame, seconds = await timed_read(machine, channels)
+        assert seconds == pytest.approx(1.0, abs=0.4)
+        assert states(frame) == {State.VALUE: 2 * EACH, State.TIMEOUT: EACH}
+        await until(lambda: status_of(machine, iocs[0]) is IocStatus.OPEN, 3)
+
+
+async def test_killed_while_it_is_read(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=20) as (machine, channels):
+        iocs[2].pause()
+        reading = await start_read(machine, channels)
+        iocs[2].kill()
+        async with asyncio.timeout(5):
+            frame = await reading
+        assert states(frame) == {State.VALUE: 2 * EACH, State.DISCONNECTED: EACH}
+        assert frame.state[of_ioc(2)].tolist() == [State.DISCONNECTED] * EACH
+        await until(lambda: status_of(machine, iocs[2]) is IocStatus.DOWN, 3)
+
+
+async def test_a_write_to_one_that_hangs(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, put_timeout_s=1.5, max_in_flight_per_ioc=10) as (machine, channels):
+        values = await machine.read(channels)
+        iocs[1].pause()
+        started_at = time.monotonic()
+        result = await machine.write(values)
+        assert time.monotonic() - started_at == pytest.approx(1.5, abs=0.5)
+        # What was sent may still take effect; what was not sent does not.
+        assert outcomes(result) == {WriteState.DONE: 2 * EACH, WriteState.TIMEOUT: 10, WriteState.IOC_OPEN: EACH - 10}
+        result = await machine.write(values)
+        assert outcomes(result) == {WriteState.DONE: 2 * EACH, WriteState.IOC_OPEN: EACH}
+        iocs[1].resume()
+        await until(lambda: status_of(machine, iocs[1]) is IocStatus.OK, 5)
+        assert outcomes(await machine.write(values)) == {WriteState.DONE: 3 * EACH}
+
+
+async def test_killed_while_it_is_written(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, put_timeout_s=20, max_in_flight_per_ioc=10) as (machine, channels):
+        values = await machine.read(channels)
+        iocs[1].pause()
+        done: list[int] = []
+        writing = asyncio.create_task(machine.write(values, progress=lambda n, _: done.append(n)))
+        await until(lambda: 2 * EACH in done, 5)
+        iocs[1].kill()
+        async with asyncio.timeout(5):
+            result = await writing
+        assert outcomes(result) == {WriteState.DONE: 2 * EACH, WriteState.DISCONNECTED: EACH}
+
+
+async def test_a_read_that_nobody_waits_for_any_more(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=20) as (machine, channels):
+        iocs[0].pause()
+        reading = await start_read(machine, channels)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        iocs[0].resume()
+        await until(lambda: [i.status for i in machine.iocs()] == [IocStatus.OK] * 3, 5)
+        assert states(await machine.read(channels)) == {State.VALUE: 3 * EACH}
+
+
+async def test_stop_with_one_that_hangs_and_a_read_under_way(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=60) as (machine, channels):
+        iocs[0].pause()
+        reading = await start_read(machine, channels)
+        started_at = time.monotonic()
+        await machine.stop()
+        assert time.monotonic() - started_at < 5
+        with pytest.raises(ChannelAccessError, match="stopping"):
+            await reading
+
+
+async def test_an_ioc_is_told_with_its_channels(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs) as (machine, channels):
+        live = machine.live(channels)
+        ports = [int(live.iocs[i].rsplit(":", 1)[1]) for i in live.ioc]
+        assert ports == [ioc.port for ioc in iocs] * EACH
+        assert sorted(state.channels for state in machine.iocs()) == [EACH] * 3
+        await machine.read(channels)
+        assert all(0 < state.sweep_s < 1 for state in machine.iocs())
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 50])
+async def test_any_window(iocs: list[IocProcess], window: int) -> None:
+    async with machine_with(iocs, max_in_flight_per_ioc=window) as (machine, channels):
+        values = await machine.read(channels)
+        assert states(values) == {State.VALUE: 3 * EACH}
+        assert outcomes(await machine.write(values)) == {WriteState.DONE: 3 * EACH}
+        some = channels.take(np.arange(0, 3 * EACH, 11))
+        assert (await machine.read(some)).number.tolist() == values.number[::11].tolist()
