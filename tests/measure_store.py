@@ -126,8 +126,8 @@ async def measure_all(store: Store, channels: int, snapshots: int) -> None:
     print(f"{'... values found':60} {len(history):9}")
     await measure("delete a snapshot", lambda i: store.delete_snapshot(saved.id - i))
     await store.pool.execute(
-        "INSERT INTO snapshot (kind, title, comment, labels, taken, username, host, count, missing, size_bytes, origin, "
-        "list_id) SELECT 'snapshot', 'title ' || i, repeat('comment ', 20), ARRAY['a', 'label ' || i % 9], "
+        "INSERT INTO snapshot (kind, title, comment, labels, taken, username, host, count, missing, size_bytes, "
+        "origin, list_id) SELECT 'snapshot', 'title ' || i, repeat('comment ', 20), ARRAY['a', 'label ' || i % 9], "
         "now() - i * interval '1 min', 'user' || i % 5, 'host', 1, 0, 1, '', 1 FROM generate_series(1, 10000) AS i"
     )
     page = SnapshotFilter(page=200, text="title 99", label="label 3", user="user1")

@@ -14,6 +14,7 @@ import logging
 import os
 import pwd
 import shlex
+import shutil
 import subprocess
 import time
 import warnings
@@ -111,16 +112,24 @@ class EmbeddedServer:
         atexit.unregister(self.stop)
         if self._users is None:
             return
-        with self._locked("postgres.lock"):
-            users, self._users = self._users, None
-            try:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            finally:
-                os.close(users)
-            if self._process() is not None:
-                self._pg_ctl("-w", "-t", str(_STOP_S), "-m", "fast", "stop", timeout_s=_STOP_S + 5)
+        try:
+            with self._locked("postgres.lock"):
+                if self._leave_as_last() and self._process() is not None:
+                    self._pg_ctl("-w", "-t", str(_STOP_S), "-m", "fast", "stop", timeout_s=_STOP_S + 5)
+        except OSError as exc:
+            raise StoreError(f"embedded database in {self._data}: {exc}") from exc
+
+    def _leave_as_last(self) -> bool:
+        users, self._users = self._users, None
+        if users is None:
+            return False
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(users)
+        return True
 
     def _leave(self) -> None:
         if self._users is not None:
@@ -146,11 +155,18 @@ class EmbeddedServer:
             os.close(fd)
 
     def _ensure_data(self) -> None:
+        # Whoever was killed while making the data leaves half of them, and this file.
+        unfinished = self._state_dir / "postgres.unfinished"
+        if unfinished.exists():
+            shutil.rmtree(self._data, ignore_errors=True)
+        elif not (self._data / "PG_VERSION").exists():
+            unfinished.touch()
         try:
             self._server = get_server(self._data, start=False, postgres_version=POSTGRES_VERSION)
             self._server.ensure_pgdata_inited()
         except (RuntimeError, subprocess.SubprocessError) as exc:
             raise StoreError(f"embedded database in {self._data}: {exc}") from exc
+        unfinished.unlink(missing_ok=True)
         self._socket_dir = find_suitable_socket_dir(self._data, self._server.runtime_path)
         if self._socket_dir != self._data and self._server.system_user is not None:
             os.chown(self._socket_dir, pwd.getpwnam(self._server.system_user).pw_uid, -1)

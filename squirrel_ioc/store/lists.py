@@ -49,6 +49,7 @@ _FIND = "SELECT id FROM channel_list WHERE digest = $1"
 _MAKE = "INSERT INTO channel_list (digest, size, setpoints) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id"
 _HEAD = "SELECT size, setpoints FROM channel_list WHERE id = $1"
 _CHUNKS = "SELECT array_send(channel) FROM channel_list_chunk WHERE list_id = $1 ORDER BY chunk_no"
+_COLUMNS: Final = ("list_id", "chunk_no", "setpoints", "lowest", "highest", "channel")
 _DROP_UNUSED = """
 DELETE FROM channel_list AS list
 WHERE id = $1 AND NOT EXISTS (SELECT FROM snapshot WHERE list_id = list.id)
@@ -90,7 +91,9 @@ class ChannelLists:
             if found is None:  # another process made it meanwhile
                 found = await connection.fetchval(_FIND, digest)
             else:
-                await connection.copy_to_table("channel_list_chunk", source=_encode(found, channels), format="binary")
+                await connection.copy_to_table(
+                    "channel_list_chunk", source=_encode(found, channels), columns=_COLUMNS, format="binary"
+                )
         return int(found), self._lists.get(found, channels)
 
     def remember(self, list_id: int, channels: ChannelList) -> ChannelList:

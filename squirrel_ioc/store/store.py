@@ -79,7 +79,7 @@ class Store:
         database = None
         try:
             if embedded is not None:
-                await asyncio.to_thread(embedded.start)
+                await _in_thread(embedded.start)
             connection = await (target.connect_waiting() if wait else target.connect())
             await watch.claim(connection)
             await _prepare(connection, target, exclusive)
@@ -90,7 +90,7 @@ class Store:
             if database is not None:
                 await database.close()
             if embedded is not None:
-                await asyncio.to_thread(embedded.stop)
+                await _in_thread(embedded.stop)
             raise
         return cls(database, watch, embedded)
 
@@ -99,7 +99,7 @@ class Store:
         await self._watch.stop()
         await self._database.close()
         if self._embedded is not None:
-            await asyncio.to_thread(self._embedded.stop)
+            await _in_thread(self._embedded.stop)
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -248,6 +248,16 @@ class Store:
             raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
         async with self._database.connection(f"storing setting {key}") as connection:
             await connection.execute(_SET_SETTING, key, text)
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Run to the end what cannot be cancelled half-way, even when the caller is cancelled."""
+    task = asyncio.create_task(asyncio.to_thread(function))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _prepare(connection: asyncpg.Connection, target: Target, exclusive: bool) -> None:

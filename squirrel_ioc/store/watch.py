@@ -25,6 +25,7 @@ _CHANNEL: Final = "squirrel_event"
 _SERVICE_KEY: Final = 0x5351_524C_0000
 _PERIOD_S: Final = 2.0
 _PING_S: Final = 2.0
+_GRACE_S: Final = 1.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _TAKE = "SELECT pg_try_advisory_lock($1)"
@@ -116,7 +117,11 @@ class Watch:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._connection is not None:
-            self._connection.terminate()
+            # In order, so that the lock is free for the next when this returns.
+            try:
+                await self._connection.close(timeout=_PING_S)
+            except (*UNREACHABLE, asyncpg.PostgresError):
+                self._connection.terminate()
             self._connection = None
 
     def hurry(self) -> None:
@@ -188,14 +193,18 @@ class Watch:
             raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
 
     async def _be_alone(self, connection: asyncpg.Connection) -> None:
+        """Take the lock of the service. One that was killed a moment ago may hold it still, so try for a while."""
+        deadline = time.monotonic() + _GRACE_S
         while not await connection.fetchval(_TAKE, _SERVICE_KEY):
             holder = await connection.fetchrow(_HOLDER, _SERVICE_KEY)
-            if holder is None:
-                continue  # it has just gone
-            if holder["pid"] != self._server_pid:
-                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {holder['name']}")
-            # Our own old connection: the server has not noticed yet that it is lost.
-            await connection.execute("SELECT pg_terminate_backend($1, 2000)", self._server_pid)
+            if holder is not None and holder["pid"] == self._server_pid:
+                # Our own old connection: the server has not noticed yet that it is lost.
+                await connection.execute("SELECT pg_terminate_backend($1, 2000)", self._server_pid)
+            elif time.monotonic() > deadline:
+                name = "unknown" if holder is None else holder["name"]
+                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {name}")
+            else:
+                await asyncio.sleep(0.1)
 
     def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         try:

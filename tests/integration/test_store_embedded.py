@@ -194,11 +194,32 @@ def test_folders_that_cannot_be_used(folder: Path) -> None:
         EmbeddedServer(folder / "old").start()
 
 
+def test_data_that_were_never_finished_are_made_anew(folder: Path) -> None:
+    data = folder / "postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("18\n")
+    (folder / "postgres.unfinished").touch()
+    server = EmbeddedServer(folder, FAST)
+    server.start()
+    assert ask(server, "SELECT 1") == 1
+    assert not (folder / "postgres.unfinished").exists()
+    server.stop()
+
+
 def test_a_server_that_does_not_start_says_why(folder: Path) -> None:
     server = EmbeddedServer(folder, {"shared_buffers": "nonsense"})
     with pytest.raises(StoreError, match='invalid value for parameter "shared_buffers"'):
         server.start()
     EmbeddedServer(folder, FAST).stop()
+
+
+async def test_opening_that_is_cancelled_leaves_nothing(folder: Path) -> None:
+    opening = asyncio.create_task(Store.open(DatabaseSettings(), folder))
+    await asyncio.to_thread(wait_until, lambda: bool(processes_in(folder)))
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert processes_in(folder) == []
 
 
 async def test_a_store_without_a_dsn(folder: Path) -> None:
