@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from squirrel_ioc.ca import _libca as ca
 from squirrel_ioc.model.values import Dbf
 
-__all__ = ["BATCH", "ChannelTable"]
+__all__ = ["BATCH", "ChannelTable", "Released", "abandon", "clear"]
 
 BATCH: Final = 1000
 """Channels handled between two looks at everything else: a few milliseconds."""
@@ -27,6 +28,44 @@ _HOST_SIZE: Final = 128
 
 _immortal: list[Any] = []
 """Handlers. libca may keep a pointer to one longer than its table lives; they are few."""
+
+
+_COLUMNS: Final = (
+    ("chid", np.int64, 0),
+    ("dbf", np.uint8, Dbf.NONE),
+    ("count", np.int32, 0),
+    ("connected", np.bool_, False),
+    ("readable", np.bool_, False),
+    ("writable", np.bool_, False),
+    ("ready", np.bool_, False),
+    ("meta", np.int32, 0),
+    ("ioc", np.int32, -1),
+)
+
+
+@dataclass(frozen=True)
+class Released:
+    """Channels that have no slot any more: libca's channel int64[n], IOC int32[n] (-1: was not connected)."""
+
+    chid: NDArray[np.int64]
+    ioc: NDArray[np.int32]
+
+    def take(self, which: NDArray[np.bool_]) -> Released:
+        """Some of them."""
+        return Released(self.chid[which], self.ioc[which])
+
+
+def clear(channels: Released) -> None:
+    """Clear channels: sends a message for each that is connected. Nothing may be about to use them."""
+    for chid in channels.chid.tolist():
+        ca.clear_channel(chid)
+
+
+def abandon(channels: Released) -> None:
+    """Hear no more of channels that cannot be cleared now; libca keeps them."""
+    for chid in channels.chid.tolist():
+        ca.change_connection_event(chid, None)
+        ca.replace_access_event(chid, None)
 
 
 def _address(array: NDArray[Any]) -> int:
@@ -47,6 +86,16 @@ class ChannelTable:
     `generation` grows whenever any of them changes.
     """
 
+    chid: NDArray[np.int64]
+    dbf: NDArray[np.uint8]
+    count: NDArray[np.int32]
+    connected: NDArray[np.bool_]
+    readable: NDArray[np.bool_]
+    writable: NDArray[np.bool_]
+    ready: NDArray[np.bool_]
+    meta: NDArray[np.int32]
+    ioc: NDArray[np.int32]
+
     def __init__(self) -> None:
         self.generation = 0
         self.size = 0
@@ -54,19 +103,16 @@ class ChannelTable:
         self._slot_of_chid: dict[int, int] = {}
         self._connection_notes: deque[ca.ConnectionArgs] = deque()
         self._access_notes: deque[ca.AccessArgs] = deque()
-        self._allocate(1024)
+        self._grow(1024)
         self._make_handlers()
 
-    def _allocate(self, n: int) -> None:
-        self.chid = np.zeros(n, np.int64)
-        self.dbf = np.full(n, Dbf.NONE, np.uint8)
-        self.count = np.zeros(n, np.int32)
-        self.connected = np.zeros(n, bool)
-        self.readable = np.zeros(n, bool)
-        self.writable = np.zeros(n, bool)
-        self.ready = np.zeros(n, bool)
-        self.meta = np.zeros(n, np.int32)
-        self.ioc = np.full(n, -1, np.int32)
+    def _grow(self, n: int) -> None:
+        """Longer columns. Others may be reading: each is replaced when it is complete."""
+        for name, kind, empty in _COLUMNS:
+            column = np.full(n, empty, kind)
+            old = getattr(self, name, ())
+            column[: len(old)] = old
+            setattr(self, name, column)
 
     def _make_handlers(self) -> None:
         # What libca calls only keeps the note: when an IOC of 40,000 channels comes or goes, every microsecond counts.
@@ -84,47 +130,32 @@ class ChannelTable:
             self._grow(max(self.size, 2 * len(self.chid)))
         return slots
 
-    def _grow(self, n: int) -> None:
-        names = ("chid", "dbf", "count", "connected", "readable", "writable", "ready", "meta", "ioc")
-        old = {name: getattr(self, name) for name in names}
-        self._allocate(n)
-        for name, column in old.items():
-            getattr(self, name)[: len(column)] = column
-
     def create(self, slots: Sequence[int], names: Sequence[str]) -> None:
         """Make the channels of these reserved slots. A name libca does not take never connects."""
         chids = np.zeros(len(slots), np.int64)
         start = _address(chids)
         where = range(start, start + 8 * len(slots), 8)
-        encoded = [name.encode() for name in names]
+        # libca refuses the empty name; it would take what stands before a NUL.
+        encoded = [b"" if "\0" in name else name.encode(errors="replace") for name in names]
         list(map(ca.create_channel, encoded, repeat(self._on_connection), repeat(None), repeat(0), where))
         made = chids.tolist()
         list(map(ca.replace_access_event, filter(None, made), repeat(self._on_access)))
         self.chid[slots] = chids
         self._slot_of_chid.update((c, s) for c, s in zip(made, slots, strict=True) if c)
 
-    def clear(self, slots: Sequence[int]) -> None:
-        """Clear the channels and free their slots."""
-        for chid in self._release(slots):
-            ca.clear_channel(chid)
-
-    def abandon(self, slots: Sequence[int]) -> None:
-        """Free the slots of channels that cannot be cleared without waiting, and hear no more of them."""
-        for chid in self._release(slots):
-            ca.change_connection_event(chid, None)
-            ca.replace_access_event(chid, None)
-
-    def _release(self, slots: Sequence[int]) -> list[int]:
+    def release(self, slots: Sequence[int]) -> Released:
+        """Free the slots. Their channels are heard no more, and left to the caller: see `clear` and `abandon`."""
         index = np.asarray(slots, np.intp)
-        chids: list[int] = [c for c in self.chid[index].tolist() if c]
-        for chid in chids:
+        index = index[self.chid[index] != 0]
+        released = Released(self.chid[index], np.where(self.connected[index], self.ioc[index], -1))
+        for chid in released.chid.tolist():
             del self._slot_of_chid[chid]
         self.connected[index] = self.readable[index] = self.writable[index] = self.ready[index] = False
         self.chid[index], self.dbf[index], self.count[index] = 0, Dbf.NONE, 0
         self.meta[index], self.ioc[index] = 0, -1
-        self._free += index.tolist()
+        self._free += np.asarray(slots, np.intp).tolist()
         self.generation += 1
-        return chids
+        return released
 
     @property
     def used(self) -> NDArray[np.intp]:

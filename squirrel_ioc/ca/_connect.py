@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _libca as ca
-from squirrel_ioc.ca._channels import BATCH
-from squirrel_ioc.ca._engine import Engine
+from squirrel_ioc.ca._channels import BATCH, Released, abandon, clear
+from squirrel_ioc.ca._engine import Engine, Operation
 from squirrel_ioc.ca._get import ScalarGet
 from squirrel_ioc.ca._layout import CTRL_DTYPE, DBR_CTRL
 from squirrel_ioc.ca._plan import Buffer
@@ -55,37 +55,58 @@ class CreateOperation:
 
 
 class ClearOperation:
-    """Clears channels. That sends messages, on which libca may block when an IOC hangs: its channels are abandoned.
+    """Clears channels, once nothing that is under way can use them any more.
 
-    An abandoned channel stays in libca, silent, until its process ends.
+    Clearing sends messages, on which libca may block when an IOC hangs: the channels of one that does not answer a
+    probe are abandoned instead. They stay in libca, silent, until the process ends. Without `slots`: all there are.
     """
 
-    def __init__(self, engine: Engine, slots: Sequence[int]) -> None:
+    def __init__(self, engine: Engine, slots: Sequence[int] | None = None) -> None:
         self._engine = engine
-        self._left = np.asarray(slots, np.intp)
-        self._heard: dict[int, int] | None = None
+        self._slots = slots
+        self._left: Released | None = None
+        self._users: list[Operation] = []
+        self._replies: dict[int, int] = {}
         self._deadline = 0.0
 
     def step(self, now: float) -> bool | None:
         """See `Operation`."""
-        table, iocs = self._engine.table, self._engine.iocs
-        connected = table.connected[self._left]
-        if self._heard is None:
-            self._deadline = now + CLEAR_AFTER_S
-            self._heard = {i: iocs.all[i].replies for i in np.unique(table.ioc[self._left[connected]]).tolist()}
-            for index in self._heard:
-                iocs.ask(iocs.all[index], now)
-        deaf = [i for i, heard in self._heard.items() if iocs.all[i].replies == heard]
-        blocked = connected & np.isin(table.ioc[self._left], deaf)
-        batch = self._left[~blocked][:BATCH]
-        if len(batch):
-            table.clear(batch.tolist())
-            self._left = np.setdiff1d(self._left, batch)
+        engine = self._engine
+        if self._left is None:
+            if any(isinstance(operation, CreateOperation) for operation in engine.running):
+                return False
+            self._left = engine.table.release(engine.table.used.tolist() if self._slots is None else self._slots)
+            # From here on no operation takes up these channels; those that run may still hold them.
+            self._users = [user for user in engine.running if not isinstance(user, ClearOperation)]
+        self._users = [user for user in engine.running if user in self._users]
+        if self._users:
+            return False
+        if not self._deadline:
+            self._ask(self._left, now)
+        return self._clear(self._left, now)
+
+    def _ask(self, channels: Released, now: float) -> None:
+        self._deadline = now + CLEAR_AFTER_S
+        self._engine.unfinished.forget(channels.chid)
+        indexes, first = np.unique(channels.ioc, return_index=True)
+        for index, row in zip(indexes.tolist(), first.tolist(), strict=True):
+            if index >= 0:
+                ioc = self._engine.iocs.all[index]
+                self._replies[index] = ioc.replies
+                self._engine.iocs.ask(ioc, now, int(channels.chid[row]))
+
+    def _clear(self, channels: Released, now: float) -> bool | None:
+        iocs = self._engine.iocs.all
+        deaf = [index for index, replies in self._replies.items() if iocs[index].replies == replies]
+        may = np.isin(channels.ioc, deaf, invert=True)
+        may &= np.cumsum(may) <= BATCH
+        if may.any():
+            clear(channels.take(may))
+            channels = self._left = channels.take(~may)
         elif now >= self._deadline:
-            self.cancel()
-        if not len(self._left):
-            return None
-        return bool(len(batch))
+            abandon(channels)
+            channels = self._left = channels.take(may)
+        return bool(may.any()) if len(channels.chid) else None
 
     def exception(self, chid: int, status: int, op: int) -> None:
         """See `Operation`."""
@@ -98,8 +119,9 @@ class ClearOperation:
 
     def cancel(self) -> None:
         """See `Operation`."""
-        self._engine.table.abandon(self._left.tolist())
-        self._left = np.zeros(0, np.intp)
+        if self._left is not None:
+            abandon(self._left)
+            self._left = self._left.take(np.zeros(len(self._left.chid), bool))
 
 
 class MetaOperation:

@@ -10,7 +10,9 @@ import atexit
 import ctypes
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from squirrel_ioc.ca import _libca as ca
 from squirrel_ioc.errors import ChannelAccessError
@@ -21,6 +23,13 @@ _log = logging.getLogger(__name__)
 
 ExceptionListener = Callable[[int, int, int], None]
 """Called in a thread of libca with channel id, ECA status, CA_OP."""
+
+REPORTS: Final = 20
+REPORT_PERIOD_S: Final = 10.0
+"""At most so many lines in the log in so many seconds."""
+
+_report_count = 0
+_report_since = 0.0
 
 _context: int | None = None
 _environment: dict[str, str] = {}
@@ -33,9 +42,22 @@ def _on_exception(args: ca.ExceptionArgs) -> None:
         for listener in _listeners:
             listener(args.chid, args.status, args.op)
     elif args.status in (ca.ECA_DISCONN, ca.ECA_UNRESPTMO):
-        _log.warning("IOC %s: %s", _text(args.context), _text(ca.message(args.status)))
+        _report("IOC %s: %s", _text(args.context), _text(ca.message(args.status)))
     else:
-        _log.warning("Channel Access: %s: %s", _text(ca.message(args.status)), _text(args.context))
+        _report("Channel Access: %s: %s", _text(ca.message(args.status)), _text(args.context))
+
+
+def _report(message: str, *arguments: str) -> None:
+    """Log, but not 40,000 times: a name that two IOCs have is told for each channel."""
+    global _report_count, _report_since
+    now = time.monotonic()
+    if now - _report_since > REPORT_PERIOD_S:
+        if _report_count > REPORTS:
+            _log.warning("Channel Access: %d more of these", _report_count - REPORTS)
+        _report_count, _report_since = 0, now
+    _report_count += 1
+    if _report_count <= REPORTS:
+        _log.warning(message, *arguments)
 
 
 def _text(raw: bytes | None) -> str:

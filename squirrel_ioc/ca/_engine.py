@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _context
 from squirrel_ioc.ca import _libca as ca
-from squirrel_ioc.ca._channels import ChannelTable
+from squirrel_ioc.ca._channels import ChannelTable, abandon
 from squirrel_ioc.ca._get import Groups
 from squirrel_ioc.ca._iocs import Ioc, Iocs
 from squirrel_ioc.ca._layout import DBR_TIME, TIME_DTYPE, VALUE_OFFSET
@@ -175,12 +175,25 @@ class Engine:
         try:
             await future
         except asyncio.CancelledError:
-            self.post(operation.cancel)
+            with contextlib.suppress(ChannelAccessError):  # stopped: it is withdrawn already
+                self.post(operation.cancel)
             raise
 
     def begin(self, operation: Operation, ended: Callable[[BaseException | None], None]) -> None:
         """In the engine thread: run the operation, and tell when it has ended."""
         self._operations.append((operation, ended))
+
+    def withdraw_all(self) -> None:
+        """In the engine thread: end every operation now."""
+        for operation, ended in self._operations:
+            operation.cancel()
+            ended(ChannelAccessError("Channel Access is stopping"))
+        self._operations.clear()
+
+    @property
+    def running(self) -> list[Operation]:
+        """The operations under way."""
+        return [operation for operation, _ in self._operations]
 
     def tag(self, operation: Operation) -> int:
         """In the engine thread: a tag for the operation's array requests, until `untag`."""
@@ -295,26 +308,25 @@ class Engine:
             self._operations.append(self._operations.pop(0))
         return moved
 
-    def _probe(self, ioc: Ioc) -> bool:
+    def _probe(self, ioc: Ioc, chid: int) -> bool:
         """One small read that `_hand_out_values` knows by tag 0."""
         table = self.table
-        able = np.flatnonzero((table.ioc[: table.size] == ioc.index) & table.readable[: table.size])
-        if not len(able):
-            return False
-        chid = int(table.chid[able[ioc.probes % len(able)]])
+        if not chid:
+            able = np.flatnonzero((table.ioc[: table.size] == ioc.index) & table.readable[: table.size])
+            if not len(able):
+                return False
+            chid = int(table.chid[able[ioc.probes % len(able)]])
         status = ca.array_get_callback(int(Dbf.STRING), 1, chid, self.value_handler, ioc.index)
         ca.flush_io()
         return bool(status == ca.ECA_NORMAL)
 
     def _end(self) -> None:
-        for operation, ended in self._operations:
-            operation.cancel()
-            ended(ChannelAccessError("Channel Access is stopping"))
-        self._operations.clear()
+        self.withdraw_all()
         while self._commands:
             self._commands.popleft()()
+        self.withdraw_all()
         self.groups.close()
-        self.table.abandon(self.table.used.tolist())
+        abandon(self.table.release(self.table.used.tolist()))
         _context.detach()
 
 

@@ -87,7 +87,7 @@ class Ioc:
 class Iocs:
     """All of them. `probe` sends a small request to one, and says whether it could; `changed` is told of openings."""
 
-    def __init__(self, probe: Callable[[Ioc], bool], changed: Callable[[], None]) -> None:
+    def __init__(self, probe: Callable[[Ioc, int], bool], changed: Callable[[], None]) -> None:
         self.all: list[Ioc] = []
         self._by_host: dict[str, Ioc] = {}
         self._probe = probe
@@ -119,10 +119,10 @@ class Iocs:
         """Whether `tick` has something to do."""
         return any(ioc.open or ioc.probes for ioc in self.all)
 
-    def ask(self, ioc: Ioc, now: float) -> None:
-        """Send a probe: `replies` grows when it is answered."""
+    def ask(self, ioc: Ioc, now: float, chid: int = 0) -> None:
+        """Send a probe, to a channel of the IOC or to this one: `replies` grows when it is answered."""
         ioc.probed_at = now
-        if self._probe(ioc):
+        if self._probe(ioc, chid):
             ioc.asked_at = ioc.asked_at if ioc.probes else now
             ioc.probes += 1
 

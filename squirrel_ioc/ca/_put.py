@@ -55,6 +55,11 @@ class UnfinishedPuts:
             for token in tokens.tolist():
                 self._chids.pop(token, None)
 
+    def forget(self, chids: NDArray[np.int64]) -> None:
+        """These channels are about to be cleared: libca may use the same address for another."""
+        gone = set(chids.tolist()) if self._chids else set()
+        self._chids = {token: chid for token, chid in self._chids.items() if chid not in gone}
+
     @property
     def chids(self) -> set[int]:
         """The channels to which no put may go now."""

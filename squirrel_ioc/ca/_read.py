@@ -33,6 +33,7 @@ class ReadPlan:
     def __init__(self, engine: Engine, slots: NDArray[np.intp]) -> None:
         table = engine.table
         self.generation = table.generation
+        self.slots = slots
         self.busy = False
         known = slots >= 0
         connected = known & table.connected[slots]

@@ -75,9 +75,10 @@ class Machine:
         if self._loop is None:
             return
         aioca.purge_channel_caches()
+        self._engine.post(self._engine.withdraw_all)
         try:
             async with asyncio.timeout(STOP_S):
-                await self._engine.run(ClearOperation(self._engine, list(self._slot_of.values())))
+                await self._engine.run(ClearOperation(self._engine))
         except TimeoutError:
             _log.warning("channels are left behind: clearing them takes too long")
         await self._engine.stop(STOP_S)
@@ -86,7 +87,6 @@ class Machine:
             self._notify = None
         self._slot_of.clear()
         self._slots_of_list.clear()
-        self._plans.clear()
         self._loop = None
 
     async def watch(self, channels: ChannelList) -> None:
@@ -98,13 +98,11 @@ class Machine:
                 slots = await self._engine.call(lambda: self._engine.table.reserve(len(new)))
                 self._slot_of.update(zip(new, slots, strict=True))
                 self._slots_of_list.clear()
-                self._plans.clear()
                 self._begin(CreateOperation(self._engine, slots, new))
             gone = [name for name in self._slot_of if name not in wanted]
             if gone:
                 slots = [self._slot_of.pop(name) for name in gone]
                 self._slots_of_list.clear()
-                self._plans.clear()
                 self._begin(ClearOperation(self._engine, slots))
 
     def _begin(self, operation: Operation) -> None:
@@ -211,7 +209,7 @@ class Machine:
     def _plan(self, channels: ChannelList, slots: NDArray[np.intp]) -> ReadPlan:
         """In the engine thread."""
         plan = self._plans.get(channels)
-        if plan is None or plan.busy or plan.generation != self._engine.table.generation:
+        if plan is None or plan.busy or plan.slots is not slots or plan.generation != self._engine.table.generation:
             plan = self._plans[channels] = ReadPlan(self._engine, slots)
         return plan
 
