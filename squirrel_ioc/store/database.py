@@ -129,13 +129,18 @@ def _describe(dsn: str) -> str:
 
 
 class Database:
-    """The pool, with every wait bounded and every error translated."""
+    """The pool, with every wait bounded and every error translated.
+
+    `trouble` says what is known to be wrong, so that nobody waits for a database that is not there; `on_down` is
+    called when somebody finds out first.
+    """
 
     def __init__(self, pool: asyncpg.Pool, target: Target, connect_timeout_s: float) -> None:
         self.pool = pool
         self._target = target
         self._connect_timeout_s = connect_timeout_s
         self.on_down: Callable[[], None] = lambda: None
+        self.trouble: Callable[[], str] = lambda: ""
 
     @classmethod
     async def open(cls, target: Target, settings: DatabaseSettings) -> Database:
@@ -149,6 +154,8 @@ class Database:
     @asynccontextmanager
     async def connection(self, doing: str) -> AsyncIterator[Connection]:
         """A connection from the pool. Errors say `doing` what; DatabaseDownError when none answers in time."""
+        if trouble := self.trouble():
+            raise DatabaseDownError(f"{doing}: {trouble}")
         try:
             with translated(doing):
                 async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:

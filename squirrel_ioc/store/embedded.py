@@ -39,13 +39,12 @@ __all__ = ["EmbeddedServer", "POSTGRES_VERSION"]
 POSTGRES_VERSION: Final = 18
 """Named here, so that an update of the wheel cannot meet data of another major version unasked."""
 
-_PORT = 5432
 _USER = "postgres"
 _START_S = 60
 _STOP_S = 30
 _OPTIONS: Final = {
     "listen_addresses": "",
-    "port": str(_PORT),
+    "port": "5432",
     "unix_socket_permissions": "0700",
     "max_connections": "60",
     # The queries are short: compiling them costs more than it saves.
@@ -72,7 +71,12 @@ class EmbeddedServer:
     @property
     def connect_args(self) -> dict[str, Any]:
         """What a client needs to connect, apart from the database."""
-        return {"host": str(self._socket_dir), "port": _PORT, "user": _USER}
+        return {"host": str(self._socket_dir), "port": int(self._options["port"]), "user": _USER}
+
+    @property
+    def exists(self) -> bool:
+        """Whether there are data."""
+        return (self._data / "PG_VERSION").exists()
 
     @property
     def pid(self) -> int | None:
@@ -159,7 +163,7 @@ class EmbeddedServer:
         unfinished = self._state_dir / "postgres.unfinished"
         if unfinished.exists():
             shutil.rmtree(self._data, ignore_errors=True)
-        elif not (self._data / "PG_VERSION").exists():
+        elif not self.exists:
             unfinished.touch()
         try:
             self._server = get_server(self._data, start=False, postgres_version=POSTGRES_VERSION)
@@ -235,7 +239,7 @@ class EmbeddedServer:
 
         They protect the data from a second server while processes of the first are left: wait for those.
         """
-        files = (self._data / "postmaster.pid", self._socket_dir / f".s.PGSQL.{_PORT}.lock")
+        files = (self._data / "postmaster.pid", self._socket_dir / f".s.PGSQL.{self._options['port']}.lock")
         if not any(path.exists() for path in files):
             return
         deadline = time.monotonic() + _STOP_S

@@ -58,6 +58,7 @@ class Store:
         self._catalogues = Catalogues(database, lists)
         self._jobs = JobRows(database)
         database.on_down = watch.hurry
+        database.trouble = lambda: "" if watch.status.connected else watch.status.message
 
     @classmethod
     async def open(
@@ -74,6 +75,8 @@ class Store:
         than this program, or (not exclusive) older.
         """
         embedded = EmbeddedServer(state_dir) if settings.dsn is None else None
+        if embedded is not None and not exclusive and not embedded.exists:
+            raise StoreError(f"there is no database in {state_dir} yet: start the service first")
         target = Target(settings, embedded)
         watch = Watch(target, exclusive, None if embedded is None else embedded.ensure_running)
         database = None

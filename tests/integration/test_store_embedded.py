@@ -222,6 +222,12 @@ async def test_opening_that_is_cancelled_leaves_nothing(folder: Path) -> None:
     assert processes_in(folder) == []
 
 
+def test_looking_makes_no_database(folder: Path) -> None:
+    with asyncio.Runner() as runner, pytest.raises(StoreError, match="there is no database in"):
+        runner.run(Store.open(DatabaseSettings(), folder, exclusive=False))
+    assert list(folder.iterdir()) == []
+
+
 async def test_a_store_without_a_dsn(folder: Path) -> None:
     frame = Frame.empty(ChannelList.of(["T:A"]))
     store = await Store.open(DatabaseSettings(), folder)
