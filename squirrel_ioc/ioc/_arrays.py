@@ -145,7 +145,7 @@ class Strings(_Array):
     def make_twins(self) -> Iterable[Pv]:
         """The `:LONG` twin."""
         if self.long:
-            spec = self.pvspec._replace(doc=f"{self.desc}, a line each")
+            spec = self.pvspec._replace(doc=f"{self.desc}, in full")
             yield LongText(pvname=f"{self.pvname}:LONG", group=self.group, pvspec=spec, max_length=MAX_LONG_TEXT)
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any, Protocol
 
 import caproto as ca
 import numpy as np
-from caproto import CAStatus, native_type
+from caproto import DBR_TYPES, CAStatus, native_type
 
 from squirrel_ioc.ioc._database import Found
-from squirrel_ioc.ioc._wire import Elements
+from squirrel_ioc.ioc._wire import ConversionError, Elements
 from squirrel_ioc.ioc.pv import Pv, now
 
 __all__ = ["Channel", "Subscription"]
+
+log = logging.getLogger(__name__)
 
 _PAD = b"\0" * 8
 
 
 class Sender(Protocol):
-    """The circuit, as a subscription sees it."""
+    """The monitors of a client, as one of them sees it."""
 
     def send_update(self, subscription: Subscription, structure: Any, elements: Elements) -> None:
         """Queue an update."""
@@ -36,6 +39,21 @@ class Channel:
         self.filter = protocol.channel_filter
         self.subscriptions: dict[int, Subscription] = {}
 
+    async def read(self, data_type: Any, count: int | None) -> tuple[Any, Any, Elements]:
+        """Status, structure and elements for a client that asks for `count` of them, or for all."""
+        try:
+            structure, elements = await self.found.pv.read(data_type, self.found.long_string)
+        except ConversionError as error:
+            log.debug("read of %s: %s", self.found.pv.pvname, error)
+            return CAStatus.ECA_GETFAIL, None, Elements(b"", count or 0, 0)
+        elements = self.picked(elements)
+        return CAStatus.ECA_NORMAL, self.stamped(structure), elements if count is None else elements.sized(count)
+
+    def picked(self, elements: Elements) -> Elements:
+        """Those that the `arr` filter of the channel wants."""
+        pick = self.filter.arr
+        return elements if pick is None else elements.picked(pick.s, pick.e, pick.i)
+
     def stamped(self, structure: Any) -> Any:
         """With the time of this moment, when the channel has the `ts` filter."""
         if not self.filter.ts or not hasattr(structure, "stamp"):
@@ -48,8 +66,8 @@ class Channel:
 class Subscription:
     """A monitor: what a PV calls when it has changed."""
 
-    def __init__(self, circuit: Sender, channel: Channel, command: Any) -> None:
-        self._circuit = circuit
+    def __init__(self, sender: Sender, channel: Channel, command: Any) -> None:
+        self._sender = sender
         self.channel = channel
         self.id: int = command.subscriptionid
         self.data_type = command.data_type
@@ -67,13 +85,11 @@ class Subscription:
         """Send this to the client, as its filters and its element count want it."""
         if not self._outside_deadband(elements):
             return
-        self._circuit.send_update(self, structure, elements)
+        self._sender.send_update(self, structure, elements)
 
     def response(self, structure: Any, elements: Elements) -> Any:
         """The message of an update."""
-        pick = self.channel.filter.arr
-        if pick is not None:
-            elements = elements.picked(pick.s, pick.e, pick.i)
+        elements = self.channel.picked(elements)
         # A client that asks for a number of elements gets that number.
         if self.count:
             elements = elements.sized(self.count)
@@ -87,6 +103,19 @@ class Subscription:
             data_count=elements.count,
             status=CAStatus.ECA_NORMAL,
             metadata=self.channel.stamped(structure),
+        )
+
+    def failure(self) -> Any:
+        """The message of a value that is not to be had in the type the client wants."""
+        count = self.count or 1
+        plain = self.data_type == native_type(self.data_type)
+        return self.channel.protocol.subscribe(
+            data=_PAD * count,
+            subscriptionid=self.id,
+            data_type=self.data_type,
+            data_count=count,
+            status=CAStatus.ECA_GETFAIL,
+            metadata=None if plain else DBR_TYPES[self.data_type](),
         )
 
     def _outside_deadband(self, elements: Elements) -> bool:

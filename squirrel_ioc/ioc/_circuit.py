@@ -18,15 +18,15 @@ from typing import Any, Final
 
 import caproto as ca
 from caproto import CAStatus, ChannelType
+from caproto._commands import Commands
 
-from squirrel_ioc.errors import RefusedError, SquirrelError
-from squirrel_ioc.ioc._channel import Channel, Subscription
-from squirrel_ioc.ioc._client import Client, FailedError, PendingWrite, pending_write
+from squirrel_ioc.ioc._channel import Channel
+from squirrel_ioc.ioc._client import Client, PendingWrite, pending_write
 from squirrel_ioc.ioc._database import Database
+from squirrel_ioc.ioc._monitors import Monitors
 from squirrel_ioc.ioc._outbox import Outbox
 from squirrel_ioc.ioc._tasks import Tasks
-from squirrel_ioc.ioc._wire import ConversionError, Elements
-from squirrel_ioc.ioc.pv import ReadOnlyError
+from squirrel_ioc.ioc._writes import DONE, Outcome, carry_out
 
 __all__ = ["Circuit"]
 
@@ -34,13 +34,16 @@ MAX_INCOMING_BYTES: Final = 4 * 1024 * 1024
 """Of one command. A longer one disconnects the client."""
 
 MAX_CHANNELS: Final = 20_000
-MAX_SUBSCRIPTIONS: Final = 40_000
 MAX_WRITES: Final = 64
 """Of one client; what is beyond is refused."""
 
 ACCEPT_S: Final = 0.25
 """The next command of a client waits so long for a write to be accepted or refused."""
 
+HELLO_S: Final = 30.0
+"""Who connects and says nothing for so long is disconnected."""
+
+_COMMANDS: Final = frozenset(Commands[ca.CLIENT])
 _SLICE_S: Final = 0.005
 _READ_BYTES: Final = 64 * 1024
 
@@ -67,13 +70,11 @@ class Circuit:
         self.outbox = Outbox(writer)
         self._protocol = ca.VirtualCircuit(ca.SERVER, self.address, None)
         self._protocol.our_address = writer.get_extra_info("sockname")[:2]
+        self._monitors = Monitors(self._protocol, self.outbox)
         self._channels: dict[int, Channel] = {}
-        self._subscriptions: dict[int, Subscription] = {}
         self._host, self._user = self.address[0], "?"
         self._writing = 0
         self._closed = False
-        self._paused = False
-        self._missed: dict[Subscription, None] = {}
         self._handlers: Mapping[type[Any], Callable[[Any], Awaitable[None] | None]] = {
             ca.VersionRequest: lambda _: self._send(ca.VersionResponse(ca.DEFAULT_PROTOCOL_VERSION)),
             ca.EchoRequest: lambda _: self._send(ca.EchoResponse()),
@@ -85,10 +86,10 @@ class Circuit:
             ca.ReadRequest: self._read,
             ca.WriteNotifyRequest: self._write,
             ca.WriteRequest: self._write,
-            ca.EventAddRequest: self._subscribe,
-            ca.EventCancelRequest: self._unsubscribe,
-            ca.EventsOffRequest: self._events_off,
-            ca.EventsOnRequest: self._events_on,
+            ca.EventAddRequest: lambda command: self._monitors.add(self._channels[command.sid], command),
+            ca.EventCancelRequest: self._monitors.cancel,
+            ca.EventsOffRequest: self._monitors.pause,
+            ca.EventsOnRequest: self._monitors.resume,
         }
 
     @property
@@ -116,7 +117,7 @@ class Circuit:
         if error is None or isinstance(error, ConnectionError):
             log.debug("client %s has gone", self)
         elif isinstance(error, TimeoutError):
-            log.warning("client %s does not read: disconnected", self)
+            log.warning("client %s neither speaks nor reads: disconnected", self)
         elif isinstance(error, (ca.CaprotoError, ValueError)):
             log.warning("client %s breaks the protocol: disconnected: %s", self, error)
         else:
@@ -131,10 +132,12 @@ class Circuit:
     # Commands
 
     async def _receive(self) -> None:
-        while data := await self._reader.read(_READ_BYTES):
+        async with asyncio.timeout(HELLO_S):
+            data = await self._reader.read(_READ_BYTES)
+        while data:
             commands, needed = self._protocol.recv(data)
-            if needed > MAX_INCOMING_BYTES:
-                raise ValueError(f"a command of {needed} bytes")
+            if needed:
+                self._check_announced(needed)
             begin = time.monotonic()
             for command in commands:
                 await self._handle(command)
@@ -142,6 +145,15 @@ class Circuit:
                     await asyncio.sleep(0)
                     begin = time.monotonic()
             await self.outbox.room()
+            data = await self._reader.read(_READ_BYTES)
+
+    def _check_announced(self, needed: int) -> None:
+        """Of a message only the beginning is there: is it worth waiting for the rest?"""
+        if needed > MAX_INCOMING_BYTES:
+            raise ValueError(f"a message of {needed} bytes")
+        begin = bytes(self._protocol._data[:2])
+        if len(begin) == 2 and int.from_bytes(begin, "big") not in _COMMANDS:
+            raise ValueError(f"{int.from_bytes(begin, 'big')} is no command")
 
     async def _handle(self, command: Any) -> None:
         if isinstance(command, ca.CreateChanRequest):
@@ -201,9 +213,7 @@ class Circuit:
         self._send(channel.protocol.clear())
 
     def _drop(self, channel: Channel) -> None:
-        for subscription in list(channel.subscriptions.values()):
-            self._protocol.event_add_commands.pop(subscription.id, None)
-            self._end(subscription)
+        self._monitors.end_all(channel)
         del self._channels[channel.sid]
         self._database.release(channel.found.owner)
 
@@ -211,20 +221,7 @@ class Circuit:
 
     async def _read(self, command: Any) -> None:
         channel = self._channels[command.sid]
-        notify = isinstance(command, ca.ReadNotifyRequest)
-        structure, elements, status = None, Elements(b"", command.data_count, 0), CAStatus.ECA_NORMAL
-        try:
-            structure, elements = await channel.found.pv.read(command.data_type, channel.found.long_string)
-        except ConversionError as error:
-            log.debug("client %s: %s", self, error)
-            status = CAStatus.ECA_GETFAIL
-        else:
-            if (pick := channel.filter.arr) is not None:
-                elements = elements.picked(pick.s, pick.e, pick.i)
-            # A fixed number is what is asked for; 0 is "as many as there are", which old clients cannot mean.
-            if command.data_count or self._protocol.protocol_version < ca.DEFAULT_PROTOCOL_VERSION:
-                elements = elements.sized(command.data_count)
-            structure = channel.stamped(structure)
+        status, structure, elements = await channel.read(command.data_type, self._wanted(command.data_count))
         self._send(
             channel.protocol.read(
                 data=elements.data,
@@ -233,76 +230,20 @@ class Circuit:
                 status=status,
                 ioid=command.ioid,
                 metadata=structure,
-                notify=notify,
+                notify=isinstance(command, ca.ReadNotifyRequest),
             )
         )
 
-    # Monitors
-
-    def _subscribe(self, command: Any) -> None:
-        channel = self._channels[command.sid]
-        if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-            cid = channel.protocol.cid
-            self._send(ca.ErrorResponse(command, cid, status=CAStatus.ECA_ALLOCMEM, error_message=b"too many monitors"))
-            return
-        subscription = Subscription(self, channel, command)
-        self._subscriptions[subscription.id] = channel.subscriptions[subscription.id] = subscription
-        channel.found.pv.subscribers[subscription] = None
-        self._update(subscription)
-
-    def _update(self, subscription: Subscription) -> None:
-        try:
-            structure, elements = subscription.pv.encode(subscription.data_type, subscription.long_string)
-        except ConversionError as error:
-            log.debug("client %s: %s", self, error)
-            subscription.pv.subscribers.pop(subscription, None)
-        else:
-            subscription.update(structure, elements)
-
-    def send_update(self, subscription: Subscription, structure: Any, elements: Elements) -> None:
-        """Queue an update, unless the client has asked for silence: then it gets the newest one afterwards."""
-        if self._paused:
-            self._missed[subscription] = None
-        else:
-            buffers = self._protocol.send(subscription.response(structure, elements))
-            self.outbox.update(subscription, buffers, subscription.pv.backlog)
-
-    def _unsubscribe(self, command: Any) -> None:
-        subscription = self._subscriptions.get(command.subscriptionid)
-        if subscription is None:
-            return
-        self._end(subscription)
-        self._send(
-            subscription.channel.protocol.unsubscribe(
-                subscription.id, data_type=command.data_type, data_count=subscription.count
-            )
-        )
-
-    def _end(self, subscription: Subscription) -> None:
-        self._subscriptions.pop(subscription.id, None)
-        subscription.channel.subscriptions.pop(subscription.id, None)
-        subscription.pv.subscribers.pop(subscription, None)
-        self._missed.pop(subscription, None)
-        self.outbox.forget(subscription)
-
-    def _events_off(self, command: Any) -> None:
-        self._paused = True
-        for subscription in self._subscriptions.values():
-            if self.outbox.forget(subscription):
-                self._missed[subscription] = None
-
-    def _events_on(self, command: Any) -> None:
-        self._paused = False
-        missed, self._missed = self._missed, {}
-        for subscription in missed:
-            self._update(subscription)
+    def _wanted(self, count: int) -> int | None:
+        """0 is "as many as there are", which old clients cannot mean."""
+        return None if count == 0 and self._protocol.protocol_version >= ca.DEFAULT_PROTOCOL_VERSION else count
 
     # Writing
 
     async def _write(self, command: Any) -> None:
         channel = self._channels[command.sid]
         if self._writing >= MAX_WRITES:
-            self._answer(channel, command, CAStatus.ECA_PUTFAIL, "too many writes at a time")
+            self._answer(channel, command, Outcome(CAStatus.ECA_PUTFAIL, "too many writes at a time"))
             return
         write = PendingWrite(Client(self._user, self._host))
         context = contextvars.copy_context()
@@ -316,50 +257,27 @@ class Circuit:
                     await write.settled.wait()
 
     async def _carry_out(self, channel: Channel, command: Any, write: PendingWrite) -> None:
-        pv = channel.found.pv
-        status, reason, tell = CAStatus.ECA_NORMAL, "", True
         try:
-            data, metadata = _written(command)
-            await pv.auth_write(self._host, self._user, data, command.data_type, metadata)
-        except ReadOnlyError as error:
-            status, reason = CAStatus.ECA_NOWTACCESS, str(error)
-        except FailedError as error:
-            status, reason, tell = CAStatus.ECA_PUTFAIL, str(error), False
-        except SquirrelError as error:
-            status, reason = CAStatus.ECA_PUTFAIL, str(error)
-            log.info("refused %s to %s: %s", pv.pvname, write.client, error)
-        except Exception as error:
-            status, reason = CAStatus.ECA_PUTFAIL, f"internal error: {error!r}"
-            log.exception("write to %s by %s", pv.pvname, write.client)
+            outcome = await carry_out(channel.found.pv, command, write.client)
         finally:
             self._writing -= 1
             write.settled.set()
-        self._answer(channel, command, status, reason, tell)
+        self._answer(channel, command, outcome)
 
-    def _answer(self, channel: Channel, command: Any, status: Any, reason: str, tell: bool = True) -> None:
-        """As base's rsrv does: a put-callback gets its status; a plain put is only told of what went wrong at once."""
+    def _answer(self, channel: Channel, command: Any, outcome: Outcome) -> None:
+        """As base's rsrv does: a put-callback gets its status; a plain put is only told of what went wrong."""
         if self._channels.get(command.sid) is not channel:
             return
+        status = outcome.status
         if isinstance(command, ca.WriteNotifyRequest):
             self._send(
                 channel.protocol.write(
                     ioid=command.ioid, data_type=command.data_type, data_count=command.data_count, status=status
                 )
             )
-        elif status is not CAStatus.ECA_NORMAL and tell:
-            message = reason.encode("ascii", "replace")[:200]
+        elif outcome is not DONE and outcome.at_once:
+            message = outcome.reason.encode("ascii", "replace")[:200]
             self._send(ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=message))
-
-
-def _written(command: Any) -> tuple[Any, Any]:
-    data = None
-    try:
-        metadata = command.metadata
-        if command.data_type not in (ChannelType.PUT_ACKS, ChannelType.PUT_ACKT):
-            data = command.data
-    except (ValueError, TypeError, BufferError) as error:
-        raise RefusedError(f"malformed write: {error}") from None
-    return data, metadata
 
 
 def _clean(name: str) -> str:

@@ -68,12 +68,10 @@ class JobGroup(Group):
         raise NotImplementedError
 
     async def start(self) -> None:
-        """Show how the last job of this kind ended, also when that was before a restart."""
-        for info in self.service.jobs.recent:
+        """Show how the last jobs of this kind ended, also when that was before a restart."""
+        for info in reversed(self.service.jobs.recent):
             if info.kind is self.kind and info.status.terminal:
-                stamp = stamp_of(info.finished.timestamp()) if info.finished else now()
-                self._publish(info, getattr(info.result, "duration_s", 0.0), stamp)
-                break
+                self._publish(info, None, stamp_of(info.finished.timestamp()) if info.finished else now())
 
     async def run_job(self, request: Request, command: Command, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
         """Run a job to its end. `accepted` is posted when it is queued, and `command` reads 1 until it ends.
@@ -94,10 +92,9 @@ class JobGroup(Group):
             post_all([*accepted, *started], now())
             accept()
             await self.feed.end(run.job_id)
-        except BaseException:
+        finally:
             if self._run is run:
                 self._lost(run)
-            raise
         if run.outcome in (Outcome.FAILED, Outcome.ABORTED):
             raise FailedError(self.msg.value)
 
@@ -118,7 +115,7 @@ class JobGroup(Group):
 
     def job_ended(self, info: JobInfo, stamp: Any) -> None:
         """Results, then MSG, then STATUS."""
-        duration_s = time.monotonic() - self._run.started if self._run else 0.0
+        duration_s = time.monotonic() - self._run.started if self._run else None
         outcome = self._publish(info, duration_s, stamp)
         if self._run is not None:
             self._run.outcome = outcome
@@ -129,12 +126,14 @@ class JobGroup(Group):
         if run is not None:
             run.command.post(0, stamp)
 
-    def _publish(self, info: JobInfo, duration_s: float, stamp: Any) -> Outcome:
+    def _publish(self, info: JobInfo, duration_s: float | None, stamp: Any) -> Outcome:
         message = info.message
         try:
             result = result_of(info, self.result_type)
             outcome = outcome_of(info, result)
-            shown = list(self.results(info, result, duration_s)) if result is not None else []
+            shown: list[tuple[Pv, Any]] = []
+            if result is not None:
+                shown += self.results(info, result, result.duration_s if duration_s is None else duration_s)
         except Exception as error:  # a result of another version must not leave STATUS at Running
             log.exception("job %d: its result cannot be shown", info.id)
             shown, outcome, message = [], Outcome.FAILED, f"job {info.id}: its result cannot be shown: {error!r}"
@@ -159,4 +158,6 @@ async def abort_job(jobs: Jobs, info: JobInfo, command: Command) -> None:
                 await jobs.abort(info.id, str(current_client()))
                 await jobs.wait(info.id)
         except TimeoutError:
-            raise FailedError(f"{info.title} has not stopped within {ABORT_TIMEOUT_S:g} s") from None
+            reason = f"{info.title} has not stopped within {ABORT_TIMEOUT_S:g} s"
+            command.group.refused(command, reason)
+            raise FailedError(reason) from None

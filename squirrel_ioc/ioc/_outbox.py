@@ -44,6 +44,10 @@ class Outbox:
         self._room = asyncio.Event()
         self._room.set()
 
+    def __len__(self) -> int:
+        """Messages that wait."""
+        return len(self._queue) - self._dropped
+
     def reply(self, buffers: list[Any]) -> None:
         """Send this, whatever comes."""
         self._queue.append(buffers)

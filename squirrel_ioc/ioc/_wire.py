@@ -179,5 +179,6 @@ def metadata(
 
 
 def _limit(limit: float, native: Any) -> Any:
-    number = np.array(limit if math.isfinite(limit) else 0.0).astype(_DTYPE[native])
-    return number.tobytes() if native == ChannelType.CHAR else int(number)
+    bounds = np.iinfo(_DTYPE[native])
+    number = int(min(max(limit, bounds.min), bounds.max)) if math.isfinite(limit) else 0
+    return bytes([number]) if native == ChannelType.CHAR else number

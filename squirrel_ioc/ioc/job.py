@@ -49,8 +49,7 @@ class JobsGroup(Group):
     recent_statuses = strings("RECENT:STATUSES", "How they stand, or ended", length=RECENT, long=False)
     recent_times = strings("RECENT:TIMES", "When they were asked for", length=RECENT, long=False)
     recent_titles = strings("RECENT:TITLES", "What they are for", length=RECENT)
-    # Not the msg of the group: that the writes to this group were refused is not what the job says.
-    message = text("MSG", 512, "What it does, or how it ended")
+    msg = text("MSG", 512, "What it does, or how it ended")
     status = choice(
         "STATUS",
         STATUSES,
@@ -120,7 +119,7 @@ class JobsGroup(Group):
                 (self.done, max(self.done.value, info.done)),
                 (self.progress, min(100.0, max(self.progress.value, info.progress))),
                 (self.elapsed, _elapsed(info)),
-                (self.message, info.message),
+                (self.msg, info.message),
             ],
             stamp,
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, ClassVar, Final, Protocol
 
 from caproto import (
@@ -30,7 +31,7 @@ from caproto.server import PvpropertyData
 
 from squirrel_ioc.errors import RefusedError, SquirrelError
 from squirrel_ioc.ioc._client import Client, FailedError, PendingWrite, pending_write
-from squirrel_ioc.ioc._wire import NO_LIMITS, Elements, Limits, metadata
+from squirrel_ioc.ioc._wire import NO_LIMITS, ConversionError, Elements, Limits, metadata
 from squirrel_ioc.model.values import EPICS_EPOCH_S
 
 __all__ = ["NO_ALARM", "Alarm", "Pv", "ReadOnlyError", "Subscriber", "now", "stamp_of"]
@@ -191,7 +192,8 @@ class Pv(PvpropertyData):  # type: ignore[misc]  # caproto is not typed
         if flags:
             for subscriber in tuple(self.subscribers):
                 if subscriber.mask & flags:
-                    subscriber.update(*self.encode(subscriber.data_type, subscriber.long_string))
+                    with suppress(ConversionError):  # text that is no number any more, to a monitor of numbers
+                        subscriber.update(*self.encode(subscriber.data_type, subscriber.long_string))
         for follow in self.dependents:
             follow()
 

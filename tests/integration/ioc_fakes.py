@@ -311,7 +311,7 @@ async def control(
     """Serve on a port of this process, with a random prefix."""
     (port,) = take_ports(1)
     prefix = prefix or f"T{secrets.token_hex(4)}:"
-    parts = jobs or FakeJobs(), store or FakeStore(), machine or FakeMachine(), entries or catalogue()
+    parts = jobs or FakeJobs(), store or FakeStore(), machine or FakeMachine(), catalogue() if entries is None else entries
     settings = Settings(prefix=prefix, port=port, interfaces=(LOOPBACK,))
     ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3]))
     try:

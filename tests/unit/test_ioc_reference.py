@@ -1,0 +1,107 @@
+"""Rules 9 and 10 of the contract, for every control PV."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from squirrel_ioc.ioc._fields import get_field
+from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.ioc.reference import static_pvs
+from squirrel_ioc.ioc.server import GROUPS
+
+PREFIX = "ABCDEFGHIJKLMNOPQRS:"
+
+PVS: list[Pv] = [pv for group in GROUPS for pv in group(PREFIX).pvdb.values()]
+BY_NAME = {pv.pvname.removeprefix(PREFIX): pv for pv in PVS}
+
+CONTRACT_NAMES = """
+SNAP:TRIGGER SNAP:NOW SNAP:TITLE SNAP:COMMENT SNAP:LABELS SNAP:FILTER SNAP:ID SNAP:TIME SNAP:EPOCH SNAP:STATUS SNAP:MSG
+SNAP:COUNT SNAP:MISSING SNAP:MISSING:NAMES SNAP:DURATION
+RESTORE:ID RESTORE:TRIGGER RESTORE:MODE RESTORE:FILTER RESTORE:ENABLE RESTORE:VERIFY RESTORE:ABORT RESTORE:BACKUP:ID
+RESTORE:UNDO RESTORE:STATUS RESTORE:MSG RESTORE:TOTAL RESTORE:WRITTEN RESTORE:UNCHANGED RESTORE:SKIPPED RESTORE:FAILED
+RESTORE:MISMATCH RESTORE:BAD:NAMES RESTORE:BAD:REASONS RESTORE:DURATION
+JOB:ID JOB:KIND JOB:STATUS JOB:PROGRESS JOB:DONE JOB:TOTAL JOB:MSG JOB:USER JOB:HOST JOB:ATTEMPT JOB:ELAPSED JOB:ABORT
+JOB:QUEUED JOB:RECENT:IDS JOB:RECENT:KINDS JOB:RECENT:STATUSES JOB:RECENT:TIMES JOB:RECENT:TITLES
+PVS:COUNT PVS:CONNECTED PVS:DISCONNECTED PVS:DISCONNECTED:NAMES PVS:READONLY
+IOCS:HOSTS IOCS:COUNTS IOCS:STATES IOCS:OPEN IOCS:RESET
+HEARTBEAT STARTTOD UPTIME VERSION ROLE DB:STATUS DB:LATENCY CA_CLNT_CNT CA_CONN_CNT SYS_CPU_LOAD MEM_USED
+"""
+
+
+def test_all_of_the_contract_is_there_and_nothing_else() -> None:
+    own = {name for name in BY_NAME if not name.endswith((":S", ":LONG"))}
+    assert own == set(CONTRACT_NAMES.split())
+
+
+@pytest.mark.parametrize("pv", PVS, ids=lambda pv: pv.label)
+def test_every_pv_says_what_it_is_and_has_a_name_that_fits(pv: Pv) -> None:
+    assert len(PREFIX) == 20
+    assert len(pv.pvname) < 60
+    desc = get_field(pv, "DESC").value
+    assert 3 < len(desc) <= 39
+    assert desc == pv.desc
+    assert get_field(pv, "RTYP").value in {
+        *("ai", "ao", "bi", "bo", "longin", "longout", "mbbi", "mbbo", "stringin", "stringout", "waveform")
+    }
+    assert len(pv.egu.encode()) < 8
+    for label in pv.labels():
+        assert 0 < len(label) < 26
+    for name in ("NAME", "SCAN", "PROC", "SEVR", "STAT", "PINI", "PHAS", "DTYP", "DISP", "TIME", "UDF", "ASG"):
+        assert get_field(pv, name).pvname == f"{pv.pvname}.{name}"
+    with pytest.raises(KeyError):
+        get_field(pv, "NONSENSE")
+
+
+def test_texts_have_mirrors_and_names_have_twins() -> None:
+    for name, pv in BY_NAME.items():
+        if re.fullmatch(r"CHAR\[\d+]", _type(name)) and not name.endswith(":LONG"):
+            mirror = BY_NAME[f"{name}:S"]
+            assert (_type(f"{name}:S"), mirror.writable) == ("STRING", pv.writable)
+        if name.endswith((":NAMES", ":REASONS", ":TITLES", ":HOSTS")):
+            assert _type(name).startswith("STRING[")
+            assert _type(f"{name}:LONG").startswith("CHAR[")
+            assert not BY_NAME[f"{name}:LONG"].writable
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "record", "writable"),
+    [
+        ("SNAP:TRIGGER", "ENUM", "bo", True),
+        ("SNAP:NOW", "CHAR[256]", "waveform", True),
+        ("SNAP:COMMENT", "CHAR[4096]", "waveform", True),
+        ("SNAP:FILTER", "CHAR[1024]", "waveform", True),
+        ("SNAP:MSG", "CHAR[512]", "waveform", False),
+        ("SNAP:ID", "LONG", "longin", False),
+        ("SNAP:TIME", "STRING", "stringin", False),
+        ("SNAP:EPOCH", "DOUBLE", "ai", False),
+        ("SNAP:STATUS", "ENUM", "mbbi", False),
+        ("RESTORE:ID", "LONG", "longout", True),
+        ("RESTORE:MODE", "ENUM", "mbbo", True),
+        ("RESTORE:ENABLE", "ENUM", "bo", True),
+        ("RESTORE:UNDO", "ENUM", "bo", True),
+        ("JOB:PROGRESS", "DOUBLE", "ai", False),
+        ("JOB:RECENT:IDS", "LONG[50]", "waveform", False),
+        ("IOCS:RESET", "ENUM", "bo", True),
+        ("DB:STATUS", "ENUM", "bi", False),
+    ],
+)
+def test_types_are_those_of_the_contract(name: str, kind: str, record: str, writable: bool) -> None:
+    info = next(i for i in static_pvs() if i.name == name)
+    assert (info.type, info.record, info.writable) == (kind, record, writable)
+
+
+def test_states_are_those_of_the_contract() -> None:
+    states = {i.name: ",".join(i.states) for i in static_pvs() if i.states}
+    assert states["SNAP:STATUS"] == states["RESTORE:STATUS"] == "None,Running,OK,Partial,Failed,Refused,Aborted"
+    assert states["RESTORE:MODE"] == "Changed,All,Dry run"
+    assert states["JOB:KIND"] == "None,Snapshot,Restore,Compare,Import,Export,Other"
+    assert states["JOB:STATUS"] == "IDLE,PENDING,IN_PROGRESS,COMPLETED,FAILED,RETRYING,ABORTED"
+    assert states["ROLE"] == "Active,Standby"
+    assert states["DB:STATUS"] == "Connected,Down"
+    assert states["SNAP:TRIGGER"] == "Done,Snapshot"
+
+
+def _type(name: str) -> str:
+    return next(i.type for i in static_pvs() if i.name == name)
