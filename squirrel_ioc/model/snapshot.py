@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SNAPSHOT", "BACKUP", "IMPORT", "Snapshot", "NewSnapshot", "SnapshotChange", "SnapshotFilter", "History"]
+__all__ = [
+    "SNAPSHOT",
+    "BACKUP",
+    "IMPORT",
+    "Snapshot",
+    "NewSnapshot",
+    "SnapshotChange",
+    "SnapshotFilter",
+    "SnapshotKeys",
+    "History",
+]
 
 SNAPSHOT = "snapshot"
 """Kind of a snapshot that somebody asked for."""
@@ -102,6 +113,14 @@ class SnapshotFilter:
     reference: bool | None = None
     page: int = 0
     size: int = 20
+
+
+@dataclass(frozen=True)
+class SnapshotKeys:
+    """Snapshots by number only: `lists` is the number of each one's channel list; `reference` is 0 without one."""
+
+    lists: Mapping[int, int]
+    reference: int
 
 
 @dataclass(frozen=True, eq=False)

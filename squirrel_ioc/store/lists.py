@@ -103,6 +103,10 @@ class ChannelLists:
         self._touch(list_id, kept)
         return kept
 
+    def known(self, list_id: int) -> ChannelList | None:
+        """A list that is in memory."""
+        return self._lists.get(list_id)
+
     async def load(self, connection: Connection, list_id: int) -> ChannelList:
         """A list by its number. Raises StoreError when there is none."""
         kept = self._lists.get(list_id)

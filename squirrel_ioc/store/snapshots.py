@@ -11,8 +11,10 @@ import numpy as np
 from squirrel_ioc.errors import RefusedError, StoreError
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
-from squirrel_ioc.store import frames, pgcopy
+from squirrel_ioc.store import frames
 from squirrel_ioc.store.database import Connection, Database, id_or_none
+from squirrel_ioc.store.filters import CONDITIONS, arguments
+from squirrel_ioc.store.history import read_history
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 
@@ -46,36 +48,9 @@ WHERE id = $1 RETURNING *
 _LOCK_REFERENCE = "SELECT pg_advisory_xact_lock($1)"
 _UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> $1"
 
-_WHERE = """
-FROM snapshot
-WHERE ($1 = '' OR strpos(lower(title), lower($1)) > 0 OR strpos(lower(comment), lower($1)) > 0)
-  AND ($2 = '' OR lower($2) IN (SELECT lower(label) FROM unnest(labels) AS label))
-  AND ($3 = '' OR lower(username) = lower($3))
-  AND ($4::timestamptz IS NULL OR taken >= $4)
-  AND ($5::timestamptz IS NULL OR taken <= $5)
-  AND ($6::boolean IS NULL OR (kind = 'backup') = $6)
-  AND ($7::boolean IS NULL OR reference = $7)
-"""
+_WHERE = " FROM snapshot WHERE " + CONDITIONS
 _COUNT = "SELECT count(*)" + _WHERE
 _PAGE = "SELECT *" + _WHERE + "ORDER BY taken DESC, id DESC LIMIT $8 OFFSET $9"
-
-_HISTORY = """
-WITH place AS MATERIALIZED (
-    SELECT list_id, chunk_no, array_position(channel, $1) AS position
-    FROM channel_list_chunk WHERE $1 BETWEEN lowest AND highest
-), newest AS MATERIALIZED (
-    SELECT id, taken, chunk_no, position FROM snapshot JOIN place USING (list_id)
-    WHERE position IS NOT NULL ORDER BY taken DESC, id DESC LIMIT $2
-), value AS MATERIALIZED (
-    SELECT id, taken, number[position] AS number, state[position] AS state
-    FROM newest JOIN snapshot_chunk ON snapshot_id = id AND snapshot_chunk.chunk_no = newest.chunk_no
-)
-SELECT array_send(coalesce(array_agg(id ORDER BY taken, id), '{}')) AS ids,
-    array_send(coalesce(array_agg(extract(epoch FROM taken)::float8 ORDER BY taken, id), '{}')) AS epochs,
-    array_send(coalesce(array_agg(number ORDER BY taken, id), '{}')) AS numbers,
-    array_send(coalesce(array_agg(state ORDER BY taken, id), '{}')) AS states
-FROM value
-"""
 
 
 class Snapshots:
@@ -145,18 +120,9 @@ class Snapshots:
 
     async def page(self, wanted: SnapshotFilter) -> tuple[list[Snapshot], int]:
         """See `Store.snapshots`."""
-        arguments = (
-            wanted.text,
-            wanted.label,
-            wanted.user,
-            wanted.since,
-            wanted.until,
-            wanted.automatic,
-            wanted.reference,
-        )
         async with self._database.connection("listing snapshots") as connection:
-            total = await connection.fetchval(_COUNT, *arguments)
-            rows = await connection.fetch(_PAGE, *arguments, wanted.size, wanted.page * wanted.size)
+            total = await connection.fetchval(_COUNT, *arguments(wanted))
+            rows = await connection.fetch(_PAGE, *arguments(wanted), wanted.size, wanted.page * wanted.size)
         return [_snapshot(row) for row in rows], total
 
     async def load_frame(self, snapshot_id: int, names: Collection[str] | None) -> Frame:
@@ -172,19 +138,10 @@ class Snapshots:
                 rows = np.array(sorted({index[name] for name in names if name in index}), np.intp)
             return await frames.read_rows(connection, snapshot_id, channels, self._metas, rows)
 
-    async def history(self, name: str, limit: int) -> History:
+    async def history(self, name: str, limit: int, wanted: SnapshotFilter) -> History:
         """See `Store.history`."""
         async with self._database.connection(f"history of {name}") as connection:
-            channel = await connection.fetchval("SELECT id FROM channel WHERE name = $1", name)
-            if channel is None:
-                channel = 0
-            (row,) = await connection.fetch(_HISTORY, channel, limit)
-        return History(
-            pgcopy.INT4.join([row["ids"]]),
-            pgcopy.FLOAT8.join([row["epochs"]]),
-            pgcopy.FLOAT8.join([row["numbers"]]),
-            pgcopy.INT2.join([row["states"]]).astype(np.uint8),
-        )
+            return await read_history(connection, name, limit, wanted)
 
     async def update(self, snapshot_id: int, change: SnapshotChange) -> Snapshot:
         """See `Store.update_snapshot`."""

@@ -24,6 +24,7 @@ from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.jobs import JobRows
+from squirrel_ioc.store.keys import Keys
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 from squirrel_ioc.store.migrations import migrate, pending, read_migrations
@@ -43,7 +44,7 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE setting.value <> ex
 
 
 class Store:
-    """Everything that is kept. Made by `open`.
+    """Everything that is kept. Made by `open`. `keys` tells what there is, without what is in it.
 
     Every method raises DatabaseDownError when the database does not answer within `connect_timeout_s` or
     `command_timeout_s` of the settings, and StoreError when it refuses; both say what was being done.
@@ -57,6 +58,7 @@ class Store:
         self._snapshots = Snapshots(database, lists, metas)
         self._catalogues = Catalogues(database, lists)
         self._jobs = JobRows(database)
+        self.keys: Final = Keys(database, lists)
         database.on_down = watch.hurry
         database.trouble = lambda: "" if watch.status.connected else watch.status.message
 
@@ -185,9 +187,12 @@ class Store:
         """
         return await self._snapshots.load_frame(snapshot_id, names)
 
-    async def history(self, name: str, limit: int = 1000) -> History:
-        """A channel across the newest `limit` snapshots that hold it; empty for a channel never seen."""
-        return await self._snapshots.history(name, limit)
+    async def history(self, name: str, limit: int = 1000, wanted: SnapshotFilter | None = None) -> History:
+        """A channel across the newest `limit` snapshots that hold it; empty for a channel never seen.
+
+        Only of `wanted` snapshots, where given; its page and size do not matter.
+        """
+        return await self._snapshots.history(name, limit, wanted or SnapshotFilter())
 
     async def update_snapshot(self, snapshot_id: int, change: SnapshotChange) -> Snapshot:
         """Change what stands beside the values. Making it the reference takes that from the one that was.

@@ -1,0 +1,25 @@
+"""Which snapshots are meant: a `SnapshotFilter` in SQL."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from squirrel_ioc.model.snapshot import SnapshotFilter
+
+__all__ = ["CONDITIONS", "arguments"]
+
+CONDITIONS: Final = """
+    ($1 = '' OR strpos(lower(title), lower($1)) > 0 OR strpos(lower(comment), lower($1)) > 0)
+    AND ($2 = '' OR lower($2) IN (SELECT lower(label) FROM unnest(labels) AS label))
+    AND ($3 = '' OR lower(username) = lower($3))
+    AND ($4::timestamptz IS NULL OR taken >= $4)
+    AND ($5::timestamptz IS NULL OR taken <= $5)
+    AND ($6::boolean IS NULL OR (kind = 'backup') = $6)
+    AND ($7::boolean IS NULL OR reference = $7)
+"""
+"""Of rows of the table snapshot. The parameters $1 to $7 are `arguments`."""
+
+
+def arguments(wanted: SnapshotFilter) -> tuple[Any, ...]:
+    """For the parameters of CONDITIONS."""
+    return (wanted.text, wanted.label, wanted.user, wanted.since, wanted.until, wanted.automatic, wanted.reference)
