@@ -6,9 +6,8 @@ import copy
 import logging
 from typing import Any, Protocol
 
-import caproto as ca
 import numpy as np
-from caproto import DBR_TYPES, CAStatus, native_type
+from caproto import DBR_TYPES, CAStatus, ChannelType, native_type
 
 from squirrel_ioc.ioc._database import Found
 from squirrel_ioc.ioc._wire import ConversionError, Elements
@@ -39,13 +38,21 @@ class Channel:
         self.filter = protocol.channel_filter
         self.subscriptions: dict[int, Subscription] = {}
 
+    @property
+    def max_count(self) -> int:
+        """Elements the client has been told of."""
+        pv = self.found.pv
+        return int(pv.long_string_max_length if self.found.long_string else pv.max_length)
+
     async def read(self, data_type: Any, count: int | None) -> tuple[Any, Any, Elements]:
         """Status, structure and elements for a client that asks for `count` of them, or for all."""
+        if count is not None and count > self.max_count:
+            return CAStatus.ECA_BADCOUNT, None, Elements(b"", 0, 0)
         try:
             structure, elements = await self.found.pv.read(data_type, self.found.long_string)
         except ConversionError as error:
             log.debug("read of %s: %s", self.found.pv.pvname, error)
-            return CAStatus.ECA_GETFAIL, None, Elements(b"", count or 0, 0)
+            return CAStatus.ECA_GETFAIL, None, Elements(b"", 0, 0)
         elements = self.picked(elements)
         return CAStatus.ECA_NORMAL, self.stamped(structure), elements if count is None else elements.sized(count)
 
@@ -108,7 +115,7 @@ class Subscription:
     def failure(self) -> Any:
         """The message of a value that is not to be had in the type the client wants."""
         count = self.count or 1
-        plain = self.data_type == native_type(self.data_type)
+        plain = self.data_type <= ChannelType.DOUBLE
         return self.channel.protocol.subscribe(
             data=_PAD * count,
             subscriptionid=self.id,
@@ -121,8 +128,10 @@ class Subscription:
     def _outside_deadband(self, elements: Elements) -> bool:
         """The `dbnd` channel filter: of scalars, and relative in percent."""
         deadband = self.channel.filter.dbnd
+        if deadband is None or elements.count != 1 or self.data_type > ChannelType.CTRL_DOUBLE:
+            return True
         native = native_type(self.data_type)
-        if deadband is None or native == ca.ChannelType.STRING or elements.count != 1:
+        if native == ChannelType.STRING:
             return True
         value = float(elements.numbers(native)[0])
         last = self._last

@@ -118,7 +118,7 @@ class Circuit:
             log.debug("client %s has gone", self)
         elif isinstance(error, TimeoutError):
             log.warning("client %s neither speaks nor reads: disconnected", self)
-        elif isinstance(error, (ca.CaprotoError, ValueError)):
+        elif isinstance(error, ValueError):
             log.warning("client %s breaks the protocol: disconnected: %s", self, error)
         else:
             log.error("client %s: disconnected", self, exc_info=error)
@@ -135,7 +135,7 @@ class Circuit:
         async with asyncio.timeout(HELLO_S):
             data = await self._reader.read(_READ_BYTES)
         while data:
-            commands, needed = self._protocol.recv(data)
+            commands, needed = self._parsed(data)
             if needed:
                 self._check_announced(needed)
             begin = time.monotonic()
@@ -159,10 +159,23 @@ class Circuit:
         if isinstance(command, ca.CreateChanRequest):
             self._create(command)
             return
-        self._protocol.process_command(command)
+        self._process(command)
         handler = self._handlers.get(type(command))
         if handler is not None and (work := handler(command)) is not None:
             await work
+
+    def _process(self, command: Any) -> None:
+        """Check a command against the state of the circuit. Raises ValueError for one that does not fit."""
+        try:
+            self._protocol.process_command(command)
+        except Exception as error:  # caproto has many names for it, KeyError among them
+            raise ValueError(f"{type(command).__name__}: {error}") from error
+
+    def _parsed(self, data: bytes) -> tuple[Any, int]:
+        try:
+            return self._protocol.recv(data)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise ValueError(f"{error}") from error
 
     def _send(self, *commands: Any) -> None:
         if not self._closed:
@@ -194,21 +207,19 @@ class Circuit:
             # Past the state machine, which would keep the channel that is not there.
             self.outbox.reply([bytes(ca.CreateChFailResponse(command.cid))])
             return
-        self._protocol.process_command(command)
+        self._process(command)
         pv = found.pv
         sid = self._protocol.new_channel_id()
-        data_type, count = pv.data_type, pv.max_length
-        if found.long_string:
-            data_type, count = ChannelType.CHAR, pv.long_string_max_length
-        self._channels[sid] = Channel(self._protocol.channels[command.cid], found, sid)
+        data_type = ChannelType.CHAR if found.long_string else pv.data_type
+        channel = self._channels[sid] = Channel(self._protocol.channels[command.cid], found, sid)
         self._database.hold(found.owner)
         self._send(
             ca.AccessRightsResponse(cid=command.cid, access_rights=pv.check_access(self._host, self._user)),
-            ca.CreateChanResponse(data_type=data_type, data_count=count, cid=command.cid, sid=sid),
+            ca.CreateChanResponse(data_type=data_type, data_count=channel.max_count, cid=command.cid, sid=sid),
         )
 
     def _clear(self, command: Any) -> None:
-        channel = self._channels[command.sid]
+        channel = self._channels[self._protocol.channels[command.cid].sid]
         self._drop(channel)
         self._send(channel.protocol.clear())
 

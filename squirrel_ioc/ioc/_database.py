@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from caproto import ChannelType, RecordModifiers, parse_channel_filter, parse_record_field
@@ -14,7 +15,7 @@ __all__ = ["Database", "Found"]
 
 Resolver = Callable[[str], Pv | None]
 
-MAX_NAME = 200
+MAX_NAME = 400
 """Characters of a name with field, modifiers and filter. Longer ones are not looked for."""
 
 
@@ -29,6 +30,9 @@ class Found:
 
 class Database(dict[str, Pv]):
     """Name to PV. What is not there is asked of the resolvers, which must answer at once and from memory.
+
+    A resolver gets a name as a client has written it, with and without what follows its first point, and returns a
+    PV of exactly that name, or None.
 
     What a resolver makes is kept as long as a client has a channel to it (`hold`, `release`), or until `MAX_LOOSE`
     others have been found and not connected to.
@@ -75,10 +79,12 @@ class Database(dict[str, Pv]):
         """What a client means by `PV[.FIELD][$][{filter}]`, or by `PV$`. Raises KeyError."""
         if not name.startswith(self.prefix) or len(name) > MAX_NAME:
             raise KeyError(name)
+        with suppress(KeyError):  # also one whose own name has a field in it, made on demand
+            return Found(self[name], self[name], False)
         if "." not in name:
             if name.endswith("$"):
                 return self._found(self[name[:-1]], self[name[:-1]], long_string=True)
-            return Found(self[name], self[name], False)
+            raise KeyError(name)
         try:
             _, record, field, modifiers = parse_record_field(name)
         except ValueError:

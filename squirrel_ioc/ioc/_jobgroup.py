@@ -20,7 +20,16 @@ from squirrel_ioc.ioc._results import outcome_of, result_of
 from squirrel_ioc.ioc._scalars import Choice
 from squirrel_ioc.ioc._service import Jobs
 from squirrel_ioc.ioc.pv import Pv, now, stamp_of
-from squirrel_ioc.model.job import JobInfo, JobKind, Outcome, Request, RestoreResult, SnapshotResult
+from squirrel_ioc.model.job import (
+    JobInfo,
+    JobKind,
+    Outcome,
+    Request,
+    RestoreRequest,
+    RestoreResult,
+    SnapshotRequest,
+    SnapshotResult,
+)
 
 __all__ = ["JobGroup", "STATUS_ALARMS", "STATUS_STATES", "abort_job"]
 
@@ -85,13 +94,16 @@ class JobGroup(Group):
             run.job_id = await self.feed.submit(request, run.client, self)
             log.info("%s: %s (job %d)", command.label, run.client, run.job_id)
             started = [
-                (self.msg, f"{self.noun} of {run.client} (job {run.job_id})"),
+                (self.msg, f"{_doing(request)} for {run.client} (job {run.job_id})"),
                 (self.status, Outcome.RUNNING),
                 (command, 1),
             ]
             post_all([*accepted, *started], now())
             accept()
             await self.feed.end(run.job_id)
+        except asyncio.CancelledError:  # the service stops, the job does not
+            self._run = None
+            raise
         finally:
             if self._run is run:
                 self._lost(run)
@@ -146,6 +158,16 @@ class JobGroup(Group):
         self.msg.post(reason, stamp)
         if pv in self.starters and self._run is None:
             self.status.post(Outcome.REFUSED, stamp)
+
+
+def _doing(request: Request) -> str:
+    match request:
+        case SnapshotRequest():
+            return "taking a snapshot"
+        case RestoreRequest():
+            return f"restoring snapshot {request.snapshot_id}"
+        case _:
+            return f"comparing {request.a} with {request.b}"
 
 
 async def abort_job(jobs: Jobs, info: JobInfo, command: Command) -> None:

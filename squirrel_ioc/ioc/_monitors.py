@@ -34,11 +34,10 @@ class Monitors:
         """Start a monitor: its first update is the present value."""
         if command.subscriptionid in self._all:
             raise ValueError(f"monitor {command.subscriptionid} exists already")
-        if len(self._all) >= MAX_SUBSCRIPTIONS:
-            error = ca.ErrorResponse(
-                command, channel.protocol.cid, status=CAStatus.ECA_ALLOCMEM, error_message=b"too many monitors"
-            )
-            self._outbox.reply(self._protocol.send(error))
+        if len(self._all) >= MAX_SUBSCRIPTIONS or command.data_count > channel.max_count:
+            status = CAStatus.ECA_BADCOUNT if command.data_count > channel.max_count else CAStatus.ECA_ALLOCMEM
+            refused = ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=b"monitor refused")
+            self._outbox.reply(self._protocol.send(refused))
             return
         subscription = Subscription(self, channel, command)
         self._all[subscription.id] = channel.subscriptions[subscription.id] = subscription

@@ -14,7 +14,7 @@ from squirrel_ioc.errors import ControlPvError
 from squirrel_ioc.ioc._circuit import Circuit
 from squirrel_ioc.ioc._database import Database
 from squirrel_ioc.ioc._tasks import Tasks
-from squirrel_ioc.ioc._udp import Beacons, SearchServer
+from squirrel_ioc.ioc._udp import ANY, Beacons, SearchServer
 
 __all__ = ["CaServer", "MAX_CIRCUITS"]
 
@@ -37,7 +37,7 @@ class CaServer:
 
     def __init__(self, database: Database, interfaces: Sequence[str], port: int) -> None:
         self._database = database
-        self._interfaces = interfaces
+        self._interfaces = interfaces = [ANY] if ANY in interfaces else list(dict.fromkeys(interfaces))
         self._port = port
         self._search = SearchServer(interfaces, port, database.prefix, self._known)
         self._servers: list[asyncio.Server] = []

@@ -20,7 +20,7 @@ import psutil
 
 from squirrel_ioc.errors import ControlPvError
 
-__all__ = ["Beacons", "SearchServer", "answers", "broadcast_address"]
+__all__ = ["ANY", "Beacons", "SearchServer", "answers", "broadcast_address"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ BEACON_PORT: Final = 5065
 _BEACON_FIRST_S: Final = 0.02
 _BEACON_PERIOD_S: Final = 15.0
 
-_ANY: Final = "0.0.0.0"  # noqa: S104
+ANY: Final = "0.0.0.0"  # noqa: S104
 
 
 def answers(datagram: bytes, port: int, prefix: bytes, known: Callable[[str], bool]) -> list[bytes]:
@@ -67,7 +67,7 @@ def answers(datagram: bytes, port: int, prefix: bytes, known: Callable[[str], bo
 
 def broadcast_address(interface: str) -> str | None:
     """Where a datagram to everybody behind this interface goes; None where there is no such thing."""
-    if interface == _ANY:
+    if interface == ANY:
         return "255.255.255.255"
     if ipaddress.IPv4Address(interface).is_loopback:
         return None
@@ -123,7 +123,7 @@ class SearchServer:
             transport = await self._listen(interface, None)
             # A socket that is bound to an address does not hear broadcasts (Linux), as in base's rsrv.
             broadcast = broadcast_address(interface)
-            if interface != _ANY and broadcast is not None:
+            if interface != ANY and broadcast is not None:
                 await self._listen(broadcast, transport)
 
     async def _listen(self, address: str, reply_from: asyncio.DatagramTransport | None) -> asyncio.DatagramTransport:

@@ -205,6 +205,8 @@ class Pv(PvpropertyData):  # type: ignore[misc]  # caproto is not typed
         return known
 
     def _encode(self, data_type: Any, long_string: bool) -> tuple[Any, Elements]:
+        if data_type in (ChannelType.PUT_ACKS, ChannelType.PUT_ACKT):
+            raise ConversionError(f"{data_type.name} can only be written")
         if data_type in (ChannelType.CLASS_NAME, ChannelType.STSACK_STRING):
             return self._special(data_type), Elements(b"", 1, 0)
         structure = metadata(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aioca
 import caproto as ca
@@ -317,7 +319,7 @@ async def test_pv_made_on_demand_lives_as_long_as_its_channels(c: Control) -> No
     made: list[str] = []
 
     def resolve(name: str) -> Pv | None:
-        if not name.startswith(c.pv("SNAP:17:")):
+        if name != c.pv("SNAP:17:COUNT"):
             return None
         made.append(name)
         sample = c.ioc.database[c.pv("SNAP:ID")]
@@ -339,6 +341,44 @@ async def test_pv_made_on_demand_lives_as_long_as_its_channels(c: Control) -> No
     await until(lambda: name not in c.ioc.database)
     assert await c.get("SNAP:17:COUNT") == 17
     assert made == [name, name]
+
+
+async def test_more_elements_than_there_can_be_are_refused(c: Control) -> None:
+    async with raw_client(c.port) as client:
+        await client.hello()
+        channel = await client.channel(c.pv("SNAP:MISSING:NAMES"))
+        client.send(channel.read(data_count=4_000_000_000))
+        answer = await client.receive(ca.ReadNotifyResponse)
+        assert (answer.status.name, answer.data_count) == ("ECA_BADCOUNT", 0)
+        client.send(channel.subscribe(data_count=4_000_000_000))
+        assert (await client.receive(ca.ErrorResponse)).status.name == "ECA_BADCOUNT"
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_nonsense_of_a_client_disconnects_at_most_itself(
+    c: Control, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Well-formed messages with any content, at a channel of every kind."""
+    dice = random.Random(seed)  # noqa: S311
+    names = ("SNAP:ID", "SNAP:TITLE", "SNAP:TIME", "RESTORE:MODE", "JOB:RECENT:IDS", "SNAP:EPOCH", "SNAP:MISSING:NAMES")
+    for _ in range(40):
+        async with raw_client(c.port) as client:
+            await client.hello()
+            for name in names:
+                await client.channel(c.pv(name + dice.choice(["", "", ".DESC", ".SEVR"])))
+            for i in range(20):
+                command = dice.choice([1, 1, 2, 4, 4, 8, 9, 12, 15, 15, 15, 18, 19, 19, 23])
+                payload = dice.randbytes(8 * dice.choice([0, 1, 2, 2, 6, 64]))
+                count = dice.choice([0, 1, 1, 2, 5, 100, 60_000])
+                ids = dice.choice([0, 1, 2, 3, 4, 5, 6, 6, 99]), dice.choice([i, i, 0, 1])
+                client.write(struct.pack(">HHHHII", command, len(payload), dice.randrange(40), count, *ids) + payload)
+            client.write(bytes(ca.EchoRequest()))
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(0.3):
+                    while await client._reader.read(65536):
+                        pass
+    assert await c.get("VERSION")
+    assert not [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"]
 
 
 async def test_search_over_tcp(c: Control) -> None:

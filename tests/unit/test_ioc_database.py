@@ -25,7 +25,7 @@ def made_by(database: Database, names: list[str]) -> None:
 
     def resolve(name: str) -> Pv | None:
         parts = name.split(":")
-        if len(parts) != 4 or not parts[2].isdigit():
+        if len(parts) != 4 or not parts[2].isdigit() or parts[3] not in ("ID", "VAL.DRVH"):
             return None
         names.append(name)
         return Integer(pvname=name, group=sample.group, pvspec=sample.pvspec)
@@ -102,6 +102,16 @@ def test_made_once_and_kept_while_held(database: Database) -> None:
     database.hold(static)
     database.release(static)
     assert database["T:SNAP:ID"] is static
+
+
+def test_name_with_a_field_of_its_own(database: Database) -> None:
+    names: list[str] = []
+    made_by(database, names)
+    found = database.find("T:SNAP:5:VAL.DRVH")
+    assert found.owner is found.pv
+    assert found.pv.pvname == "T:SNAP:5:VAL.DRVH"
+    with pytest.raises(KeyError):
+        database.find("T:SNAP:5:VAL.DRVL")
 
 
 def test_what_nobody_connects_to_is_bounded(database: Database) -> None:
