@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
 
@@ -17,13 +18,18 @@ log = logging.getLogger(__name__)
 
 
 class JobBoard:
-    """The jobs this process knows of, newest state of each."""
+    """The jobs this process knows of, newest state of each.
+
+    The last job of each kind that has ended keeps its result as it is: frames, and the names of all PVs. Of an older
+    one there is only what its row has.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[int, JobInfo] = {}
         self._done: dict[int, asyncio.Future[JobInfo]] = {}
         self._listeners: list[Callable[[JobInfo], None]] = []
         self._current: int | None = None
+        self._whole: dict[JobKind, int] = {}
 
     def load(self, recent: Iterable[JobInfo]) -> None:
         """What ran before this process started."""
@@ -81,6 +87,7 @@ class JobBoard:
         if info.status.terminal:
             if (future := self._done.pop(info.id, None)) is not None and not future.done():
                 future.set_result(info)
+            self._slim_before(info)
             self._trim()
 
     def _shown_rather(self, info: JobInfo) -> bool:
@@ -96,6 +103,13 @@ class JobBoard:
             return info
         future = self._done.setdefault(job_id, asyncio.get_running_loop().create_future())
         return await asyncio.shield(future)
+
+    def _slim_before(self, info: JobInfo) -> None:
+        """The result of a job has been told; that of the one before is history."""
+        before = self._jobs.get(self._whole.get(info.kind, 0))
+        self._whole[info.kind] = info.id
+        if before is not None and hasattr(before.result, "to_json"):
+            self._jobs[before.id] = replace(before, result=before.result.to_json())
 
     def _trim(self) -> None:
         ended = sorted(i for i, info in self._jobs.items() if info.status.terminal)

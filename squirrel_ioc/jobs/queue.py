@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 from pgqueuer.core.qm import QueueManager
@@ -20,8 +20,11 @@ from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._recovery import recover
 from squirrel_ioc.jobs._runner import JobRunner, RetryLaterError
 from squirrel_ioc.jobs._state import JobBoard
+from squirrel_ioc.jobs.compare import check_compare
 from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.difftable import side_text
 from squirrel_ioc.model.job import (
+    CompareRequest,
     JobInfo,
     JobKind,
     JobStatus,
@@ -110,10 +113,13 @@ class Jobs:
             raise RefusedError(f"{self.queued} jobs are waiting already")
         if isinstance(request, RestoreRequest):
             await self._check_restore(request)
+        elif isinstance(request, CompareRequest):
+            await check_compare(self._store, request)
+        row = {f.name: getattr(request, f.name) for f in fields(request)}
         now = datetime.now(UTC)
         async with self._store.transaction() as connection:
             job_id = await self._store.create_job(
-                connection, request.kind, asdict(request), title=_title(request), user=user, host=host, created=now
+                connection, request.kind, row, title=_title(request), user=user, host=host, created=now
             )
             await queries(connection).enqueue(ENTRYPOINT, str(job_id).encode())
         if self._board.job(job_id) is None:  # it may be running already
@@ -186,4 +192,4 @@ def _title(request: Request) -> str:
         case RestoreRequest():
             return f"restore of snapshot {request.snapshot_id}"
         case _:
-            return f"compare {request.a} with {request.b}"
+            return f"compare {side_text(request.a)} with {side_text(request.b)}"

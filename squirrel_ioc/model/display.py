@@ -110,4 +110,6 @@ def _bytes_text(frame: Frame, row: int, formats: Formats, limit: int | None) -> 
 
 def _limited(out: NDArray[np.object_], limit: int | None) -> list[str]:
     lines: list[str] = out.tolist()
-    return lines if limit is None else [shorten(line, limit) for line in lines]
+    if limit is None:
+        return lines
+    return [line if len(line) <= limit and line.isascii() else shorten(line, limit) for line in lines]
