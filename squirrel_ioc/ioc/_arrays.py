@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 from caproto import ChannelType
+from numpy.typing import NDArray
 
 from squirrel_ioc.errors import RefusedError
 from squirrel_ioc.ioc._parse import parse_text
@@ -15,7 +16,7 @@ from squirrel_ioc.ioc._wire import ConversionError, Elements, cut_utf8, encode_n
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.model.values import STRING_SIZE
 
-__all__ = ["Doubles", "Integers", "LongText", "Mirror", "Strings", "Text", "MAX_LONG_TEXT", "MAX_NAMES"]
+__all__ = ["Doubles", "Integers", "LongText", "Mirror", "Shorts", "Strings", "Text", "MAX_LONG_TEXT", "MAX_NAMES"]
 
 MAX_NAMES: Final = 50_000
 """Rows of a name array."""
@@ -113,7 +114,7 @@ class _Array(Pv):
         """Arrays are not written."""
         raise RefusedError("an array cannot be written")
 
-    def fitted(self, value: Any) -> tuple[Any, ...]:
+    def fitted(self, value: Any) -> Any:
         """As many as there is room for."""
         return tuple(value)[: self.max_length]
 
@@ -149,27 +150,48 @@ class Strings(_Array):
             yield LongText(pvname=f"{self.pvname}:LONG", group=self.group, pvspec=spec, max_length=MAX_LONG_TEXT)
 
 
-class Integers(_Array):
+class _Numbers(_Array):
+    """Numbers, kept as a numpy array: 40,000 of them are compared and sent at once. NaN is as NaN."""
+
+    dtype: ClassVar[Any]
+
+    @classmethod
+    def initial(cls, value: Any) -> Any:
+        """None, from none declared."""
+        return np.array(() if value is None else value, cls.dtype)
+
+    def elements(self, native: Any, long_string: bool) -> Elements:
+        """The numbers."""
+        return encode_numbers(self.value, native, self.prec)
+
+    def fitted(self, value: Any) -> NDArray[Any]:
+        """As many as there is room for."""
+        return np.array(value, self.dtype)[: self.max_length]
+
+    def same(self, old: Any, new: Any) -> bool:
+        """Element by element."""
+        return len(old) == len(new) and np.array_equal(old, new, equal_nan=True)
+
+
+class Integers(_Numbers):
     """LONG[]"""
 
     data_type = ChannelType.LONG
     ftvl: ClassVar[str] = "LONG"
-
-    def elements(self, native: Any, long_string: bool) -> Elements:
-        """The numbers."""
-        return encode_numbers(np.array(self.value, np.int64), native)
+    dtype: ClassVar[Any] = np.int64
 
 
-class Doubles(_Array):
+class Shorts(_Numbers):
+    """SHORT[]"""
+
+    data_type = ChannelType.INT
+    ftvl: ClassVar[str] = "SHORT"
+    dtype: ClassVar[Any] = np.int64
+
+
+class Doubles(_Numbers):
     """DOUBLE[]"""
 
     data_type = ChannelType.DOUBLE
     ftvl: ClassVar[str] = "DOUBLE"
-
-    def elements(self, native: Any, long_string: bool) -> Elements:
-        """The numbers."""
-        return encode_numbers(np.array(self.value, np.float64), native, self.prec)
-
-    def same(self, old: Any, new: Any) -> bool:
-        """NaN is as NaN."""
-        return len(old) == len(new) and np.array_equal(old, new, equal_nan=True)
+    dtype: ClassVar[Any] = np.float64

@@ -13,7 +13,7 @@ from typing import Any
 from caproto import AlarmSeverity
 from caproto.server import pvproperty
 
-from squirrel_ioc.ioc._arrays import MAX_NAMES, Doubles, Integers, Strings, Text
+from squirrel_ioc.ioc._arrays import MAX_NAMES, Doubles, Integers, Shorts, Strings, Text
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._scalars import Binary, Choice, Double, Integer, String
 
@@ -25,6 +25,7 @@ __all__ = [
     "doubles",
     "integer",
     "integers",
+    "shorts",
     "string",
     "strings",
     "text",
@@ -118,6 +119,12 @@ def strings(name: str, desc: str, *, length: int = MAX_NAMES, long: bool = True)
 def integers(name: str, desc: str, *, length: int) -> Integers:
     """LONG[]"""
     declared: Any = pvproperty(dtype=Integers, name=name, doc=desc, max_length=length)
+    return declared  # type: ignore[no-any-return]
+
+
+def shorts(name: str, desc: str, *, length: int) -> Shorts:
+    """SHORT[]"""
+    declared: Any = pvproperty(dtype=Shorts, name=name, doc=desc, max_length=length)
     return declared  # type: ignore[no-any-return]
 
 

@@ -7,11 +7,11 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from squirrel_ioc.model.job import JobInfo, JobStatus, Outcome, RestoreMode, RestoreResult, SnapshotResult
+from squirrel_ioc.model.job import JobInfo, JobStatus, Outcome, RestoreMode, Result
 
 __all__ = ["iso_time", "outcome_of", "result_of"]
 
-R = TypeVar("R", bound=SnapshotResult | RestoreResult)
+R = TypeVar("R", bound=Result)
 
 
 def result_of(info: JobInfo, kind: type[R]) -> R | None:
@@ -36,7 +36,7 @@ def result_of(info: JobInfo, kind: type[R]) -> R | None:
     return kind(**values)
 
 
-def outcome_of(info: JobInfo, result: SnapshotResult | RestoreResult | None) -> Outcome:
+def outcome_of(info: JobInfo, result: Result | None) -> Outcome:
     """STATUS of the group for a job that has ended."""
     if info.status is JobStatus.FAILED:
         return Outcome.FAILED

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList
 from squirrel_ioc.model.job import JobInfo, Request
+from squirrel_ioc.model.snapshot import Snapshot
 
 __all__ = ["CaServerSettings", "IocState", "Jobs", "Live", "Machine", "Service", "Store", "StoreStatus"]
 
@@ -32,6 +33,11 @@ class CaServerSettings(Protocol):
     @property
     def interfaces(self) -> Sequence[str]:
         """IPv4 addresses to listen on."""
+        ...
+
+    @property
+    def views(self) -> Sequence[str]:
+        """Names of private copies of some groups."""
         ...
 
 
@@ -112,6 +118,10 @@ class Store(Protocol):
 
     def listen_status(self, callback: Callable[..., None]) -> object:
         """Call back, in the loop, when the status changes."""
+        ...
+
+    async def reference(self) -> Snapshot | None:
+        """The reference snapshot. Raises DatabaseDownError."""
         ...
 
     async def get_setting(self, key: str) -> Any:

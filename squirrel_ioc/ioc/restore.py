@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from squirrel_ioc.errors import DatabaseDownError, RefusedError
+from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
 from squirrel_ioc.ioc._selection import selection_writer
@@ -96,6 +97,20 @@ class RestoreGroup(JobGroup):
             verify=bool(self.verify.value),
         )
         await self.run_job(request, self.trigger, accepted)
+
+    async def restore_names(
+        self, snapshot_id: int, names: Sequence[str], command: Command, accepted: Sequence[tuple[Pv, Any]]
+    ) -> None:
+        """Restore these setpoints of a snapshot, and no others, by MODE and VERIFY; FILTER has no say.
+
+        `command`, of another group, reads 1 until it ends; `accepted` is posted when it is queued. Raises as
+        `run_job`, and RefusedError while restores are disabled.
+        """
+        self._check(snapshot_id, f"snapshot {snapshot_id} does not exist")
+        request = RestoreRequest(
+            snapshot_id, RestoreMode(self.mode.value), verify=bool(self.verify.value), names=tuple(names)
+        )
+        await self.run_job(request, command, accepted)
 
     async def _undo(self) -> None:
         backup = self.backup_id.value

@@ -9,15 +9,19 @@ from squirrel_ioc.ioc._feed import JobFeed
 from squirrel_ioc.ioc._group import Group
 from squirrel_ioc.ioc._server import CaServer
 from squirrel_ioc.ioc._service import Service
+from squirrel_ioc.ioc.diff import DiffGroup
 from squirrel_ioc.ioc.health import HealthGroup
 from squirrel_ioc.ioc.job import JobsGroup
 from squirrel_ioc.ioc.pvs import IocsGroup, PvsGroup
 from squirrel_ioc.ioc.restore import RestoreGroup
 from squirrel_ioc.ioc.snap import SnapGroup
 
-__all__ = ["GROUPS", "ControlIoc"]
+__all__ = ["GROUPS", "VIEW_GROUPS", "ControlIoc"]
 
-GROUPS: tuple[type[Group], ...] = (SnapGroup, RestoreGroup, JobsGroup, PvsGroup, IocsGroup, HealthGroup)
+GROUPS: tuple[type[Group], ...] = (SnapGroup, RestoreGroup, JobsGroup, DiffGroup, PvsGroup, IocsGroup, HealthGroup)
+
+VIEW_GROUPS: tuple[type[Group], ...] = (DiffGroup,)
+"""The groups that every view has a copy of."""
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +34,11 @@ class ControlIoc:
         self.database = Database(settings.prefix)
         self._feed = JobFeed(service.jobs)
         self._groups = [group(settings.prefix) for group in GROUPS]
+        self._groups += [group(f"{settings.prefix}{view}:") for view in settings.views for group in VIEW_GROUPS]
+        restorer = next(group for group in self._groups if isinstance(group, RestoreGroup))
         for group in self._groups:
+            if isinstance(group, DiffGroup):
+                group.restorer = restorer
             group.attach(service, self._feed)
             self.database.update(group.pvdb)
         self._server = CaServer(self.database, settings.interfaces, settings.port)
