@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from caproto import AlarmSeverity, ChannelType
+
+from squirrel_ioc.ioc._scalars import Choice, Integer
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.ioc.server import GROUPS
 
-__all__ = ["PvInfo", "static_pvs"]
+__all__ = ["PvInfo", "static_groups", "static_pvs"]
 
 
 @dataclass(frozen=True)
 class PvInfo:
-    """A control PV. `name` is without the prefix; `type` as in the contract: LONG, CHAR[256], STRING[50000] ..."""
+    """A control PV.
+
+    `name` is without the prefix; `type` as in the contract: LONG, CHAR[256], STRING[50000] ...; `severities` are those
+    of the `states`, MINOR, MAJOR or empty; larger values than `alarm_above` are MINOR.
+    """
 
     name: str
     type: str
@@ -21,13 +28,42 @@ class PvInfo:
     desc: str
     egu: str = ""
     states: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    alarm_above: int | None = None
+
+
+def static_groups() -> dict[str, list[PvInfo]]:
+    """Every PV that is always there, mirrors and twins included, by the name of its group: SNAP, RESTORE, ..."""
+    return {
+        group.section.rstrip(":") or group.__name__.removesuffix("Group").upper(): [
+            _info(pv) for pv in group("").pvdb.values()
+        ]
+        for group in GROUPS
+    }
 
 
 def static_pvs() -> list[PvInfo]:
-    """Every PV that is always there, group by group, mirrors and twins included."""
-    return [_info(pv) for group in GROUPS for pv in group("").pvdb.values()]
+    """The same in one list."""
+    return [info for infos in static_groups().values() for info in infos]
 
 
 def _info(pv: Pv) -> PvInfo:
+    # caproto has both names of one type, and shows the other.
+    name = "SHORT" if pv.data_type == ChannelType.INT else pv.data_type.name
     size = f"[{pv.max_length}]" if pv.rtyp == "waveform" else ""
-    return PvInfo(pv.pvname, f"{pv.data_type.name}{size}", pv.rtyp, pv.writable, pv.desc, pv.egu, pv.labels())
+    return PvInfo(
+        name=pv.pvname,
+        type=f"{name}{size}",
+        record=pv.rtyp,
+        writable=pv.writable,
+        desc=pv.desc,
+        egu=pv.egu,
+        states=pv.labels(),
+        severities=tuple(_severity(pv, i) for i in range(len(pv.states))) if isinstance(pv, Choice) else (),
+        alarm_above=pv.alarm_above if isinstance(pv, Integer) else None,
+    )
+
+
+def _severity(pv: Choice, state: int) -> str:
+    severity = pv.alarms.get(state, AlarmSeverity.NO_ALARM)
+    return severity.name.removesuffix("_ALARM") if severity else ""
