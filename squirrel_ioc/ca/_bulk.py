@@ -39,7 +39,6 @@ class Outcomes:
 
     good: int
     not_issued: int
-    timeout: int
     ioc_open: int
     other: int
     of_status: Mapping[int, int]
@@ -95,7 +94,7 @@ class Bulk(ABC):
 
     @abstractmethod
     def _withdraw(self, lane: Lane, now: float) -> None:
-        """Give up what is under way in the lane; outcomes that are PENDING after this have timed out."""
+        """Give up what is under way in the lane; outcomes not known after this stay PENDING."""
 
     def _answered(self, index: int) -> bool:
         """Whether request `index` is known to have had its answer, so that a failure told now is another's."""
@@ -189,14 +188,14 @@ class Bulk(ABC):
             self.outcome[index] = self._outcome_of(status)
             lane.failed = True
 
-    def withdraw(self, outcome_of_rest: int, now: float) -> None:
-        """Give up: what is under way has timed out, what was not issued gets `outcome_of_rest`."""
+    def withdraw(self, under_way: int, not_issued: int, now: float) -> None:
+        """Give up: these are the outcomes of what is under way and not answered, and of what was not issued."""
         for lane in self._active:
             if lane.pending:
                 self._withdraw(lane, now)
                 lane.ioc.in_flight -= lane.pending
                 lane.pending = 0
-            self._skip(lane, outcome_of_rest)
+            self._skip(lane, not_issued)
         self._active = []
-        self.outcome[self.outcome == PENDING] = self._outcomes.timeout
+        self.outcome[self.outcome == PENDING] = under_way
         self.done = len(self.outcome)

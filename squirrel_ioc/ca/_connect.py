@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _libca as ca
 from squirrel_ioc.ca._channels import BATCH, Released, abandon, clear
-from squirrel_ioc.ca._engine import Engine, Operation
+from squirrel_ioc.ca._engine import Engine
 from squirrel_ioc.ca._get import ScalarGet
 from squirrel_ioc.ca._layout import CTRL_DTYPE, DBR_CTRL
+from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._plan import Buffer
 from squirrel_ioc.model.values import Dbf, State
 
@@ -23,7 +24,7 @@ CLEAR_AFTER_S: Final = 1.0
 """How long an IOC may take to show that it takes messages, before its channels are abandoned instead of cleared."""
 
 
-class CreateOperation:
+class CreateOperation(Operation):
     """Makes the channels of reserved slots, a batch at a time."""
 
     def __init__(self, engine: Engine, slots: Sequence[int], names: Sequence[str]) -> None:
@@ -40,21 +41,12 @@ class CreateOperation:
         ca.flush_io()
         return True if self._next < len(self._slots) else None
 
-    def exception(self, chid: int, status: int, op: int) -> None:
-        """See `Operation`."""
-
-    def value(self, index: int, status: int, count: int, raw: bytes) -> None:
-        """See `Operation`."""
-
-    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
-        """See `Operation`."""
-
     def cancel(self) -> None:
         """See `Operation`."""
         self._next = len(self._slots)
 
 
-class ClearOperation:
+class ClearOperation(Operation):
     """Clears channels, once nothing that is under way can use them any more.
 
     Clearing sends messages, on which libca may block when an IOC hangs: the channels of one that does not answer a
@@ -87,7 +79,7 @@ class ClearOperation:
 
     def _ask(self, channels: Released, now: float) -> None:
         self._deadline = now + CLEAR_AFTER_S
-        self._engine.unfinished.forget(channels.chid)
+        self._engine.answers.unfinished.forget(channels.chid)
         indexes, first = np.unique(channels.ioc, return_index=True)
         for index, row in zip(indexes.tolist(), first.tolist(), strict=True):
             if index >= 0:
@@ -108,15 +100,6 @@ class ClearOperation:
             channels = self._left = channels.take(may)
         return bool(may.any()) if len(channels.chid) else None
 
-    def exception(self, chid: int, status: int, op: int) -> None:
-        """See `Operation`."""
-
-    def value(self, index: int, status: int, count: int, raw: bytes) -> None:
-        """See `Operation`."""
-
-    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
-        """See `Operation`."""
-
     def cancel(self) -> None:
         """See `Operation`."""
         if self._left is not None:
@@ -124,7 +107,7 @@ class ClearOperation:
             self._left = self._left.take(np.zeros(len(self._left.chid), bool))
 
 
-class MetaOperation:
+class MetaOperation(Operation):
     """Reads what channels that have just connected say of themselves. `failed` are the slots to try again."""
 
     def __init__(self, engine: Engine, slots: NDArray[np.intp], timeout_s: float, window: int) -> None:
@@ -158,7 +141,7 @@ class MetaOperation:
         self._deadline = self._deadline or now + self._timeout_s
         moved = self._bulk.step(now, lambda: True)
         if now >= self._deadline:
-            self._bulk.withdraw(State.TIMEOUT, now)
+            self._bulk.withdraw(State.TIMEOUT, State.TIMEOUT, now)
         if not self._bulk.finished:
             return moved
         self._end()
@@ -185,12 +168,6 @@ class MetaOperation:
         if op == ca.OP_GET:
             self._bulk.exception(chid, status)
 
-    def value(self, index: int, status: int, count: int, raw: bytes) -> None:
-        """See `Operation`."""
-
-    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
-        """See `Operation`."""
-
     def cancel(self) -> None:
         """See `Operation`."""
-        self._bulk.withdraw(State.NOT_READ, time.monotonic())
+        self._bulk.withdraw(State.NOT_READ, State.NOT_READ, time.monotonic())

@@ -10,29 +10,28 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import ctypes
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _context
 from squirrel_ioc.ca import _libca as ca
+from squirrel_ioc.ca._answers import Answers
 from squirrel_ioc.ca._channels import ChannelTable, abandon
 from squirrel_ioc.ca._get import Groups
 from squirrel_ioc.ca._iocs import Ioc, Iocs
-from squirrel_ioc.ca._layout import DBR_TIME, TIME_DTYPE, VALUE_OFFSET
 from squirrel_ioc.ca._meta import MetaStore
-from squirrel_ioc.ca._put import UnfinishedPuts
+from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.errors import ChannelAccessError
-from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf
+from squirrel_ioc.model.values import Dbf
 
-__all__ = ["Engine", "Operation", "tell_loop"]
+__all__ = ["Engine", "tell_loop"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,33 +46,6 @@ POLL_MAX_S: Final = 0.005
 
 EXIT_S: Final = 1.0
 
-TAG_SHIFT: Final = 32
-"""A value handler's token: operation << 32 | request."""
-
-_SIZES: Final = {int(dbf) + DBR_TIME: (VALUE_OFFSET[dbf], ELEMENT_DTYPE[dbf].itemsize) for dbf in TIME_DTYPE}
-
-_immortal: list[Any] = []
-"""The value handlers. An abandoned channel may keep a pointer to one; they are few."""
-
-
-class Operation(Protocol):
-    """Work of the engine."""
-
-    def step(self, now: float) -> bool | None:
-        """Do a slice. True when something has moved, False when not, None when the operation has ended."""
-
-    def exception(self, chid: int, status: int, op: int) -> None:
-        """A request has failed, perhaps one of this operation."""
-
-    def value(self, index: int, status: int, count: int, raw: bytes) -> None:
-        """An array has come."""
-
-    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
-        """Puts have completed or failed."""
-
-    def cancel(self) -> None:
-        """Withdraw everything: the engine stops, or nobody waits any more."""
-
 
 class Engine:
     """`changed` is called in the engine thread when connections or the state of an IOC have changed."""
@@ -83,7 +55,7 @@ class Engine:
         self.iocs = Iocs(self._probe, changed)
         self.metas = MetaStore()
         self.groups = Groups()
-        self.unfinished = UnfinishedPuts()
+        self.answers = Answers(self.wake, lambda index: self.iocs.answered(self.iocs.all[index]))
         self.maintenance: Callable[[float], None] = lambda _now: None
         """Called in every round, which is at least every TICK_S."""
         self.refreshed: Callable[[NDArray[np.intp], NDArray[np.intp]], None] = lambda _up, _down: None
@@ -91,22 +63,14 @@ class Engine:
         self._changed = changed
         self._operations: list[tuple[Operation, Callable[[BaseException | None], None]]] = []
         self._commands: deque[Callable[[], None]] = deque()
-        self._exceptions: deque[tuple[int, int, int]] = deque()
-        self._values: deque[tuple[int, int, int, bytes]] = deque()
-        self._put_ends: deque[ca.ValueArgs] = deque()
-        self._by_tag: dict[int, Operation] = {}
-        self._next_tag = 1
         self._event = threading.Event()
         self._awake = False
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self.value_handler = _address(ca.ValueHandler(self._on_value))
-        # A put's end is only kept, not looked at: 40,000 of them come at once. Nor is the engine woken for them.
-        self.put_handler = _address(ca.ValueHandler(self._put_ends.append))
 
     def start(self) -> None:
         """Start the thread. The context must exist."""
-        _context.add_exception_listener(self._on_exception)
+        _context.add_exception_listener(self.answers.on_exception)
         atexit.register(self._at_exit)
         self._thread = threading.Thread(target=self._run, name="squirrel-ca", daemon=True)
         self._thread.start()
@@ -118,7 +82,7 @@ class Engine:
         self._stopping = True
         self.wake()
         await asyncio.to_thread(self._thread.join, timeout_s)
-        _context.remove_exception_listener(self._on_exception)
+        _context.remove_exception_listener(self.answers.on_exception)
         atexit.unregister(self._at_exit)
         if self._thread.is_alive():
             _log.error("the Channel Access thread is stuck in libca; left behind")
@@ -195,34 +159,9 @@ class Engine:
         """The operations under way."""
         return [operation for operation, _ in self._operations]
 
-    def tag(self, operation: Operation) -> int:
-        """In the engine thread: a tag for the operation's array requests, until `untag`."""
-        tag = self._next_tag << TAG_SHIFT
-        self._next_tag += 1
-        self._by_tag[tag >> TAG_SHIFT] = operation
-        return tag
-
-    def untag(self, tag: int) -> None:
-        """Values with this tag are not wanted any more."""
-        self._by_tag.pop(tag >> TAG_SHIFT, None)
-
     def tell_changed(self) -> None:
         """In the engine thread: what `live` and `iocs` tell has changed."""
         self._changed()
-
-    # ---- in libca's threads
-
-    def _on_exception(self, chid: int, status: int, op: int) -> None:
-        self._exceptions.append((chid, status, op))
-        self.wake()
-
-    def _on_value(self, args: ca.ValueArgs) -> None:
-        raw = b""
-        if args.status == ca.ECA_NORMAL and args.type in _SIZES:
-            offset, size = _SIZES[args.type]
-            raw = ctypes.string_at(args.dbr, offset + size * args.count)
-        self._values.append((args.usr or 0, args.status, args.count, raw))
-        self.wake()
 
     # ---- in the engine thread
 
@@ -255,39 +194,12 @@ class Engine:
         if moved:
             self.refreshed(*self.table.refresh())
             self._changed()
-        while self._exceptions:
-            failure = self._exceptions.popleft()
-            for operation, _ in self._operations:
-                operation.exception(*failure)
-        self._hand_out_values()
-        self._hand_out_put_ends()
+        self.answers.hand_out(self.running)
         moved = self._step(now) or moved
         if self.iocs.watched:
             self.iocs.tick(now)
         self.maintenance(now)
         return moved
-
-    def _hand_out_values(self) -> None:
-        while self._values:
-            token, status, count, raw = self._values.popleft()
-            tag, index = token >> TAG_SHIFT, token & 0xFFFFFFFF
-            if tag == 0:
-                self.iocs.answered(self.iocs.all[index]) if status != ca.ECA_DISCONN else None
-            elif operation := self._by_tag.get(tag):
-                operation.value(index, status, count, raw)
-
-    def _hand_out_put_ends(self) -> None:
-        ends = [self._put_ends.popleft() for _ in range(len(self._put_ends))]
-        if not ends:
-            return
-        tokens = np.array([end.usr for end in ends], np.int64)
-        statuses = np.array([end.status for end in ends], np.int64)
-        self.unfinished.ended(tokens)
-        tags = tokens >> TAG_SHIFT
-        for tag in np.unique(tags).tolist():
-            if operation := self._by_tag.get(tag):
-                mine = tags == tag
-                operation.puts_ended(tokens[mine] & 0xFFFFFFFF, statuses[mine])
 
     def _step(self, now: float) -> bool:
         moved = False
@@ -298,6 +210,7 @@ class Engine:
                 result = operation.step(now)
             except Exception as e:  # the boundary of a task: it ends this operation only
                 result, error = None, e
+                operation.cancel()
             if result is None:
                 self._operations.remove(entry)
                 ended(error)
@@ -309,14 +222,14 @@ class Engine:
         return moved
 
     def _probe(self, ioc: Ioc, chid: int) -> bool:
-        """One small read that `_hand_out_values` knows by tag 0."""
+        """One small read, with the IOC's index for a token."""
         table = self.table
         if not chid:
             able = np.flatnonzero((table.ioc[: table.size] == ioc.index) & table.readable[: table.size])
             if not len(able):
                 return False
             chid = int(table.chid[able[ioc.probes % len(able)]])
-        status = ca.array_get_callback(int(Dbf.STRING), 1, chid, self.value_handler, ioc.index)
+        status = ca.array_get_callback(int(Dbf.STRING), 1, chid, self.answers.value_handler, ioc.index)
         ca.flush_io()
         return bool(status == ca.ECA_NORMAL)
 
@@ -334,11 +247,6 @@ def tell_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *a
     """Have the loop call this; nothing when it is closed, for then nobody waits."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback, *arguments)
-
-
-def _address(handler: Any) -> int:
-    _immortal.append(handler)
-    return ctypes.cast(handler, ctypes.c_void_p).value or 0
 
 
 def _set_result(future: asyncio.Future[_T], result: _T) -> None:

@@ -29,7 +29,6 @@ __all__ = ["ArrayGet", "Groups", "ScalarGet", "READ_OUTCOMES"]
 READ_OUTCOMES = Outcomes(
     good=State.VALUE,
     not_issued=State.NOT_READ,
-    timeout=State.TIMEOUT,
     ioc_open=State.IOC_OPEN,
     other=State.ERROR,
     of_status={ca.ECA_DISCONN: State.DISCONNECTED, ca.ECA_NORDACCESS: State.NO_READ_ACCESS},
@@ -57,6 +56,11 @@ class Groups:
         """Withdraw whatever is under way in the group, and take it back."""
         ca.sg_reset(gid)
         self._free.append(gid)
+
+    @property
+    def under_way(self) -> int:
+        """Groups taken and not given back."""
+        return len(self._made) - len(self._free)
 
     def close(self) -> None:
         """Delete them all."""
@@ -104,7 +108,11 @@ class ScalarGet(Bulk):
         statuses = list(
             map(ca.sg_array_get, repeat(gid), self._types[cut], repeat(1), self._chids[cut], self._pointers[cut])
         )
-        self._under_way[lane].append((gid, start, end, statuses.count(ca.ECA_NORMAL)))
+        issued = statuses.count(ca.ECA_NORMAL)
+        if issued:
+            self._under_way[lane].append((gid, start, end, issued))
+        else:
+            self._groups.reset(gid)
         return statuses
 
     def _poll(self, lane: Lane, now: float) -> int:

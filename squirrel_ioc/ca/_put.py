@@ -28,7 +28,6 @@ MAX_PUT_BYTES: Final = 192 * 1024
 WRITE_OUTCOMES: Final = Outcomes(
     good=WriteState.DONE,
     not_issued=WriteState.NOT_ISSUED,
-    timeout=WriteState.TIMEOUT,
     ioc_open=WriteState.IOC_OPEN,
     other=WriteState.REFUSED,
     of_status={ca.ECA_DISCONN: WriteState.DISCONNECTED, ca.ECA_NOWTACCESS: WriteState.NO_WRITE_ACCESS},

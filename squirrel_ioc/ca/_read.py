@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _libca as ca
-from squirrel_ioc.ca._bulk import LaneRange
 from squirrel_ioc.ca._decode import Columns
 from squirrel_ioc.ca._engine import Engine
 from squirrel_ioc.ca._get import ArrayGet, ScalarGet
 from squirrel_ioc.ca._layout import DBR_TIME, TIME_DTYPE
+from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._plan import Buffer, lanes_of
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import NO_META, Dbf, Meta, State
@@ -63,7 +63,7 @@ def _few_metas(meta: NDArray[np.int32], metas: tuple[Meta, ...]) -> tuple[NDArra
     return index.astype(np.int32), tuple(metas[i] for i in used.tolist())
 
 
-class ReadOperation:
+class ReadOperation(Operation):
     """One bulk read: `frame` at its end. `progress` and `abort` are called in the engine thread."""
 
     def __init__(
@@ -97,10 +97,11 @@ class ReadOperation:
                 return None
             self._begin(self._make_plan(), now)
         bulks = self._scalars, self._arrays
-        moved = [bulk.step(now, self._may_issue) for bulk in bulks]
-        if self._cancelled or (now >= self._deadline and not all(b.finished for b in bulks)):
-            for bulk in bulks:
-                bulk.withdraw(State.NOT_READ if self._cancelled else State.TIMEOUT, now)
+        if self._stopped():
+            self._withdraw(State.NOT_READ, now)
+        moved = [bulk.step(now, _always) for bulk in bulks]
+        if now >= self._deadline:
+            self._withdraw(State.TIMEOUT, now)
         if all(bulk.finished for bulk in bulks):
             self._end()
             return None
@@ -113,7 +114,7 @@ class ReadOperation:
         engine, buffer = self._engine, plan.scalars
         self._plan, plan.busy = plan, True
         self._deadline, self._told_at = now + self._timeout_s, now
-        self._tag = engine.tag(self)
+        self._tag = engine.answers.tag(self)
         buffer.clear()
         self._scalars = ScalarGet(
             engine.iocs,
@@ -126,20 +127,29 @@ class ReadOperation:
             buffer.status_at,
             self._window,
         )
-        lanes: list[LaneRange] = plan.array_lanes
         self._arrays = ArrayGet(
-            engine.iocs, lanes, plan.array_chids, plan.array_types, engine.value_handler, self._tag, self._window
+            engine.iocs,
+            plan.array_lanes,
+            plan.array_chids,
+            plan.array_types,
+            engine.answers.value_handler,
+            self._tag,
+            self._window,
         )
         self._settled = len(self._channels) - len(plan.scalar_rows) - len(plan.array_rows)
 
-    def _may_issue(self) -> bool:
-        return not (self._cancelled or self._abort())
+    def _stopped(self) -> bool:
+        return self._cancelled or self._abort()
+
+    def _withdraw(self, outcome: State, now: float) -> None:
+        for bulk in (self._scalars, self._arrays):
+            bulk.withdraw(outcome, outcome, now)
 
     def _end(self) -> None:
         plan = self._plan
         if plan is None:
             return
-        self._engine.untag(self._tag)
+        self._engine.answers.untag(self._tag)
         columns = Columns(plan.state, plan.dbf)
         scalars = plan.scalars
         columns.outcome(plan.scalar_rows[scalars.order], self._scalars.outcome)
@@ -159,13 +169,12 @@ class ReadOperation:
         """See `Operation`."""
         self._arrays.value(index, status, count, raw)
 
-    def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
-        """See `Operation`."""
-
     def cancel(self) -> None:
         """See `Operation`."""
         self._cancelled = True
         if self._plan is not None:
-            now = time.monotonic()
-            self._scalars.withdraw(State.NOT_READ, now)
-            self._arrays.withdraw(State.NOT_READ, now)
+            self._withdraw(State.NOT_READ, time.monotonic())
+
+
+def _always() -> bool:
+    return True

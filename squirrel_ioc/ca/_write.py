@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca._encode import Encoded
 from squirrel_ioc.ca._engine import Engine
+from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._plan import lanes_of
 from squirrel_ioc.ca._put import Puts
 from squirrel_ioc.ca._read import PROGRESS_S
@@ -19,7 +20,7 @@ from squirrel_ioc.model.values import State, WriteState
 __all__ = ["WriteOperation"]
 
 
-class WriteOperation:
+class WriteOperation(Operation):
     """One bulk write: `outcome` uint8[rows] at its end. `progress` and `abort` are called in the engine thread."""
 
     def __init__(
@@ -72,20 +73,20 @@ class WriteOperation:
         self.outcome[wanted & ~connected] = WriteState.DISCONNECTED
         self.outcome[wanted & connected & ~writable] = WriteState.NO_WRITE_ACCESS
         rows = np.flatnonzero(wanted & writable)
-        busy = np.isin(table.chid[slots[rows]], list(engine.unfinished.chids))
+        busy = np.isin(table.chid[slots[rows]], list(engine.answers.unfinished.chids))
         # Those that have to wait come last in their lane.
         rows = np.concatenate((rows[~busy], rows[busy]))
         order, lanes = lanes_of(table.ioc[slots[rows]])
         self._rows = rows[order]
         self._told_at = now
-        self._tag = engine.tag(self)
+        self._tag = engine.answers.tag(self)
         return Puts(
             engine.iocs,
             lanes,
             table.chid[slots[self._rows]].tolist(),
             Encoded(self._values, self._rows),
-            engine.unfinished,
-            engine.put_handler,
+            engine.answers.unfinished,
+            engine.answers.put_handler,
             self._tag,
             self._window,
             self._timeout_s,
@@ -97,14 +98,8 @@ class WriteOperation:
 
     def _end(self) -> None:
         if self._puts is not None:
-            self._engine.untag(self._tag)
+            self._engine.answers.untag(self._tag)
             self.outcome[self._rows] = self._puts.outcome
-
-    def exception(self, chid: int, status: int, op: int) -> None:
-        """See `Operation`."""
-
-    def value(self, index: int, status: int, count: int, raw: bytes) -> None:
-        """See `Operation`."""
 
     def puts_ended(self, indexes: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
         """See `Operation`."""
@@ -115,4 +110,4 @@ class WriteOperation:
         """See `Operation`."""
         self._cancelled = True
         if self._puts is not None:
-            self._puts.withdraw(WriteState.NOT_ISSUED, time.monotonic())
+            self._puts.withdraw(WriteState.TIMEOUT, WriteState.NOT_ISSUED, time.monotonic())

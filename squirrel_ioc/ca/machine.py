@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _context
 from squirrel_ioc.ca._connect import ClearOperation, CreateOperation
-from squirrel_ioc.ca._engine import Engine, Operation, tell_loop
+from squirrel_ioc.ca._engine import Engine, tell_loop
 from squirrel_ioc.ca._iocs import IocState
 from squirrel_ioc.ca._live import Live, ioc_states, live
+from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._read import ReadOperation, ReadPlan
 from squirrel_ioc.ca._settings import CaSettings
 from squirrel_ioc.ca._upkeep import Upkeep
@@ -65,6 +66,7 @@ class Machine:
             raise ChannelAccessError("already started")
         _context.adopt(dict(self._settings.environment()))
         self._loop = asyncio.get_running_loop()
+        self._watching, self._told = asyncio.Lock(), asyncio.Event()
         self._change_posted = False
         self._engine = Engine(self._changed_in_engine)
         Upkeep(self._engine, self._settings.timeout_s, self._settings.max_in_flight_per_ioc)
@@ -149,9 +151,9 @@ class Machine:
     ) -> Frame:
         """Read channels, within `timeout_s` in all. The frame's rows are those of `channels`.
 
-        `progress(done, total)` is called in the loop, at most every 0.1 s. `abort` is asked, in another thread, before
-        requests go out; once it says True the rest is NOT_READ. A channel that is not watched is DISCONNECTED.
-        Raises ChannelAccessError when not started.
+        A channel that is not watched is DISCONNECTED. `progress(done, total)` is called in the loop, at most every
+        0.1 s. `abort` is asked all the time, in another thread; once it says True, the read ends, and what has not
+        come is NOT_READ. Raises ChannelAccessError when not started.
         """
         slots = self._slots(channels)
         operation = ReadOperation(
@@ -181,8 +183,8 @@ class Machine:
         """Write the rows that have a value, as the type they have in the frame: uint8[rows], a `WriteState` each.
 
         Every write is a put with completion, which may take `timeout_s` from being sent. Rows without a value are
-        NOT_ISSUED. `progress` and `abort` are as in `read`: what was sent before `abort` said True still completes,
-        the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
+        NOT_ISSUED. `progress` is as in `read`. `abort` is asked, in another thread, before writes go out; once it says
+        True, what was sent still completes, and the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
         """
         operation = WriteOperation(
             self._engine,

@@ -169,6 +169,35 @@ async def test_a_read_that_nobody_waits_for_any_more(iocs: list[IocProcess]) -> 
         assert states(await machine.read(channels)) == {State.VALUE: 3 * EACH}
 
 
+async def test_an_aborted_read_does_not_wait(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=20) as (machine, channels):
+        iocs[0].pause()
+        done: list[int] = []
+        started_at = time.monotonic()
+        frame = await machine.read(
+            channels, progress=lambda n, _: done.append(n), abort=lambda: time.monotonic() - started_at > 0.3
+        )
+        assert time.monotonic() - started_at < 1
+        assert states(frame) == {State.VALUE: 2 * EACH, State.NOT_READ: EACH}
+        assert 2 * EACH in done
+
+
+async def test_sync_groups_come_back(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=0.2, max_in_flight_per_ioc=20) as (machine, channels):
+        for _ in range(3):
+            iocs[1].pause()
+            await machine.read(channels)
+            iocs[1].resume()
+            await until(lambda: status_of(machine, iocs[1]) is IocStatus.OK, 5)
+            await machine.read(channels)
+        iocs[1].kill()
+        # Some of these find their channels gone only when they are issued.
+        for _ in range(20):
+            await machine.read(channels)
+        assert machine._engine.groups.under_way == 0
+        assert all(ioc.in_flight == 0 for ioc in machine._engine.iocs.all)
+
+
 async def test_stop_with_one_that_hangs_and_a_read_under_way(iocs: list[IocProcess]) -> None:
     async with machine_with(iocs, timeout_s=60) as (machine, channels):
         iocs[0].pause()
