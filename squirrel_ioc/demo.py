@@ -22,8 +22,10 @@ SERVICE_PORT: Final = 5064
 MACHINE_PORT: Final = 5066
 
 
-async def run_demo(stop: asyncio.Event, count: int, folder: Path, say: Callable[[str], None]) -> None:
-    """Run the demo until `stop` is set; `say` gets the guide once it serves.
+async def run_demo(
+    stop: asyncio.Event, ready: asyncio.Event, count: int, folder: Path, say: Callable[[str], None]
+) -> None:
+    """Run the demo until `stop` is set; once it serves, `ready` is set and `say` gets the guide.
 
     `folder` keeps the database, the settings file and the catalogue: a second start finds the snapshots again.
     Raises what `App.run` does, and SimulationError.
@@ -34,7 +36,6 @@ async def run_demo(stop: asyncio.Event, count: int, folder: Path, say: Callable[
     machine = SimulatedMachine(count, MACHINE_PREFIX, ports=[machine_port], directory=folder / "machine")
     async with machine:
         settings = _settings(folder, port, machine)
-        ready = asyncio.Event()
 
         async def guide() -> None:
             await ready.wait()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from squirrel_ioc.cli import _machine, _service, _snapshots
-from squirrel_ioc.cli._exit import EXIT_CODES, exit_code
+from squirrel_ioc.cli._exit import EXIT_CODES, ExitCode, exit_code
 from squirrel_ioc.errors import SquirrelError
 
 __all__ = ["app", "main"]
@@ -55,3 +55,5 @@ def main() -> None:
     except SquirrelError as e:
         typer.echo(f"squirrel-ioc: {e}", err=True)
         sys.exit(exit_code(e))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)

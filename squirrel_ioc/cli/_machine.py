@@ -38,8 +38,9 @@ def sim(
         count, prefix, iocs=iocs, ports=range(port, port + iocs) if port else None, directory=directory
     )
 
-    async def serve(stop: asyncio.Event) -> None:
+    async def serve(stop: asyncio.Event, ready: asyncio.Event) -> None:
         async with machine:
+            ready.set()
             if json_wanted:
                 about = {
                     "addr_list": machine.addr_list,
@@ -52,7 +53,7 @@ def sim(
                 typer.echo(_sim_guide(machine.addr_list, machine.catalogue_file, machine.names[0], len(machine.names)))
             await stop.wait()
 
-    run_until_stopped(serve, cancel=lambda: False)
+    run_until_stopped(serve)
 
 
 def _sim_guide(addr_list: str, catalogue: Path, name: str, count: int) -> str:
@@ -88,7 +89,7 @@ def demo(
     setup_logging(LogSettings(level="WARNING"))
     folder = state or Path("squirrel-demo")
     typer.echo(f"Starting a simulated machine, a database in {folder} and the service ...")
-    run_until_stopped(lambda stop: run_demo(stop, count, folder, typer.echo), cancel=lambda: False)
+    run_until_stopped(lambda stop, ready: run_demo(stop, ready, count, folder, typer.echo))
     typer.echo("Everything is stopped.")
 
 

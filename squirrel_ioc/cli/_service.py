@@ -34,12 +34,11 @@ def run(
 
     settings = load_settings(config)
     setup_logging(settings.log)
-    ready = asyncio.Event()
 
-    async def serve(stop: asyncio.Event) -> None:
+    async def serve(stop: asyncio.Event, ready: asyncio.Event) -> None:
         await App(settings).run(stop, wait_db=wait_db, ready=ready)
 
-    run_until_stopped(serve, cancel=lambda: wait_db and not ready.is_set())
+    run_until_stopped(serve, may_wait=wait_db)
 
 
 def check(

@@ -6,21 +6,29 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 
+import typer
+
+from squirrel_ioc.cli._exit import ExitCode
+from squirrel_ioc.errors import SquirrelError
+
 __all__ = ["run_until_stopped"]
 
+Serve = Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
 
-def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]], *, cancel: Callable[[], bool]) -> None:
-    """Run `serve(stop)` in a new event loop; the first signal sets `stop`, a second one cancels.
 
-    Where `cancel()` holds, the first signal cancels at once: `serve` waits for something that may never come.
+def run_until_stopped(serve: Serve, *, may_wait: bool = False) -> None:
+    """Run `serve(stop, ready)` in a new event loop; the first signal sets `stop`, a second one cancels.
+
+    With `may_wait`, what comes before `ready` may take for ever: a signal meanwhile cancels at once. The terminal's
+    Ctrl-C also goes to whatever is being started: that this fails then is no news.
     """
 
     async def body() -> None:
-        stop = asyncio.Event()
-        task = asyncio.ensure_future(serve(stop))
+        stop, ready = asyncio.Event(), asyncio.Event()
+        task = asyncio.ensure_future(serve(stop, ready))
 
         def on_signal() -> None:
-            if stop.is_set() or cancel():
+            if stop.is_set() or (may_wait and not ready.is_set()):
                 task.cancel()
             stop.set()
 
@@ -32,5 +40,9 @@ def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]], *, canc
         except asyncio.CancelledError:
             if not stop.is_set():
                 raise
+        except SquirrelError as e:
+            if not stop.is_set() or ready.is_set():
+                raise
+            raise typer.Exit(ExitCode.INTERRUPTED) from e
 
     asyncio.run(body())
