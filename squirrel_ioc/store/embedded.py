@@ -120,6 +120,8 @@ class EmbeddedServer:
             with self._locked("postgres.lock"):
                 if self._leave_as_last() and self._process() is not None:
                     self._pg_ctl("-w", "-t", str(_STOP_S), "-m", "fast", "stop", timeout_s=_STOP_S + 5)
+                    if self._socket_dir != self._data:
+                        self._socket_dir.rmdir()
         except OSError as exc:
             raise StoreError(f"embedded database in {self._data}: {exc}") from exc
 
@@ -172,8 +174,11 @@ class EmbeddedServer:
             raise StoreError(f"embedded database in {self._data}: {exc}") from exc
         unfinished.unlink(missing_ok=True)
         self._socket_dir = find_suitable_socket_dir(self._data, self._server.runtime_path)
-        if self._socket_dir != self._data and self._server.system_user is not None:
-            os.chown(self._socket_dir, pwd.getpwnam(self._server.system_user).pw_uid, -1)
+        if self._socket_dir != self._data:
+            # In a public folder: it must be ours alone, whoever made it.
+            if self._server.system_user is not None:
+                os.chown(self._socket_dir, pwd.getpwnam(self._server.system_user).pw_uid, -1)
+            self._socket_dir.chmod(0o700)
 
     def _ensure_running(self) -> None:
         if self._process() is not None:

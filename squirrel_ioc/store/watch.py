@@ -36,6 +36,8 @@ WHERE locktype = 'advisory' AND granted AND datname = current_database() AND dat
   AND (classid::bigint << 32) + objid::bigint = $1
 """
 
+_TERMINATE = "SELECT pg_terminate_backend($1, 2000)"
+
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -197,12 +199,12 @@ class Watch:
         deadline = time.monotonic() + _GRACE_S
         while not await connection.fetchval(_TAKE, _SERVICE_KEY):
             holder = await connection.fetchrow(_HOLDER, _SERVICE_KEY)
-            if holder is not None and holder["pid"] == self._server_pid:
-                # Our own old connection: the server has not noticed yet that it is lost.
-                await connection.execute("SELECT pg_terminate_backend($1, 2000)", self._server_pid)
-            elif time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 name = "unknown" if holder is None else holder["name"]
                 raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {name}")
+            if holder is not None and holder["pid"] == self._server_pid:
+                # Our own old connection: the server has not noticed yet that it is lost.
+                await connection.execute(_TERMINATE, self._server_pid)
             else:
                 await asyncio.sleep(0.1)
 

@@ -179,8 +179,11 @@ def test_a_long_path_with_odd_characters(folder: Path) -> None:
     server = EmbeddedServer(state, FAST)
     server.start()
     assert ask(server, "SELECT 1") == 1
-    assert len(server.connect_args["host"]) < 100
+    sockets = Path(server.connect_args["host"])
+    assert len(str(sockets)) < 100
+    assert sockets.stat().st_mode & 0o077 == 0
     server.stop()
+    assert not sockets.exists()
 
 
 def test_folders_that_cannot_be_used(folder: Path) -> None:
