@@ -37,7 +37,6 @@ LaneRange = tuple[int, int, int]
 class Outcomes:
     """What ends a request, in the words of `State` or of `WriteState`."""
 
-    good: int
     not_issued: int
     ioc_open: int
     other: int
@@ -163,6 +162,11 @@ class Bulk(ABC):
         lane.ioc.in_flight += issued
         self.done += room - issued
         return True
+
+    def skip_rest(self) -> None:
+        """Issue nothing more."""
+        for lane in self._active:
+            self._skip(lane, self._outcomes.not_issued)
 
     def _skip(self, lane: Lane, outcome: int) -> None:
         """Do not issue the rest of the lane."""

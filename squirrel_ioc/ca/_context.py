@@ -33,7 +33,7 @@ _report_since = 0.0
 
 _context: int | None = None
 _environment: dict[str, str] = {}
-_listeners: list[ExceptionListener] = []
+_listeners: tuple[ExceptionListener, ...] = ()
 
 
 def _on_exception(args: ca.ExceptionArgs) -> None:
@@ -111,9 +111,11 @@ def detach() -> None:
 
 def add_exception_listener(listener: ExceptionListener) -> None:
     """`listener` gets the failures of single requests from now on."""
-    _listeners.append(listener)
+    global _listeners
+    _listeners = (*_listeners, listener)
 
 
 def remove_exception_listener(listener: ExceptionListener) -> None:
     """The reverse."""
-    _listeners.remove(listener)
+    global _listeners
+    _listeners = tuple(other for other in _listeners if other != listener)

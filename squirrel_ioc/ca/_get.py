@@ -27,7 +27,6 @@ from squirrel_ioc.model.values import State
 __all__ = ["ArrayGet", "Groups", "ScalarGet", "READ_OUTCOMES"]
 
 READ_OUTCOMES = Outcomes(
-    good=State.VALUE,
     not_issued=State.NOT_READ,
     ioc_open=State.IOC_OPEN,
     other=State.ERROR,

@@ -15,7 +15,6 @@ from epicscorelibs import path
 # caerr.h: DEFMSG(severity, number) is number << 3 | severity.
 ECA_NORMAL: Final = 1
 ECA_DISCONN: Final = 24 << 3
-ECA_BADCOUNT: Final = 22 << 3
 ECA_UNRESPTMO: Final = 60 << 3
 ECA_NORDACCESS: Final = 46 << 3
 ECA_NOWTACCESS: Final = 47 << 3

@@ -1,7 +1,7 @@
 """Bulk writes: a put with completion each.
 
-Every put tells its own end to the value handler, so that each outcome is exact: sync groups are no faster, for it is
-the IOC that takes the time.
+Every put tells its own end to the put handler, so that each outcome is exact: sync groups are no faster, for it is the
+IOC that takes the time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ MAX_PUT_BYTES: Final = 192 * 1024
 """Values under way to one IOC, unless one alone is larger. libca blocks the caller at 0x58000 not yet sent."""
 
 WRITE_OUTCOMES: Final = Outcomes(
-    good=WriteState.DONE,
     not_issued=WriteState.NOT_ISSUED,
     ioc_open=WriteState.IOC_OPEN,
     other=WriteState.REFUSED,
@@ -157,7 +156,7 @@ class Puts(Bulk):
             lane.ioc.put_bytes -= int(sizes[k])
 
     def exception(self, chid: int, status: int) -> None:
-        """Nothing: the failures of puts with completion come to `value`."""
+        """Nothing: the failures of puts with completion come to `ended`."""
 
     def _poll(self, lane: Lane, now: float) -> int:
         ended = self._arrived[lane]

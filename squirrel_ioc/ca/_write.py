@@ -55,6 +55,8 @@ class WriteOperation(Operation):
         if self._puts is None:
             self._puts = self._begin(now)
         puts = self._puts
+        if not self._may_issue():
+            puts.skip_rest()
         moved = puts.step(now, self._may_issue)
         if puts.finished:
             self._end()

@@ -169,6 +169,19 @@ async def test_a_read_that_nobody_waits_for_any_more(iocs: list[IocProcess]) -> 
         assert states(await machine.read(channels)) == {State.VALUE: 3 * EACH}
 
 
+async def test_one_that_is_slow(iocs: list[IocProcess]) -> None:
+    async with machine_with(iocs, timeout_s=20) as (machine, channels):
+        iocs[1].pause()
+        started_at = time.monotonic()
+        reading = await start_read(machine, channels)
+        await until(lambda: time.monotonic() - started_at > 1.2, 3)
+        iocs[1].resume()
+        assert states(await reading) == {State.VALUE: 3 * EACH}
+        assert [status_of(machine, ioc) for ioc in iocs] == [IocStatus.OK, IocStatus.SLOW, IocStatus.OK]
+        await machine.read(channels)
+        assert status_of(machine, iocs[1]) is IocStatus.OK
+
+
 async def test_an_aborted_read_does_not_wait(iocs: list[IocProcess]) -> None:
     async with machine_with(iocs, timeout_s=20) as (machine, channels):
         iocs[0].pause()
