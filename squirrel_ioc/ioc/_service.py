@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.model.catalogue import Catalogue
-from squirrel_ioc.model.frame import ChannelList
+from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import JobInfo, Request
-from squirrel_ioc.model.snapshot import Snapshot
+from squirrel_ioc.model.snapshot import History, Snapshot, SnapshotChange, SnapshotFilter, SnapshotKeys
+from squirrel_ioc.store import StoreEvent
 
-__all__ = ["CaServerSettings", "IocState", "Jobs", "Live", "Machine", "Service", "Store", "StoreStatus"]
+__all__ = ["CaServerSettings", "IocState", "Jobs", "Keys", "Live", "Machine", "Service", "Store", "StoreStatus"]
 
 
 class CaServerSettings(Protocol):
@@ -108,6 +110,30 @@ class StoreStatus(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """What is in the database, by number and name. The coroutines raise DatabaseDownError."""
+
+    async def snapshots(self, ids: Collection[int] | None = None) -> SnapshotKeys:
+        """All snapshots, or those of `ids` and the reference."""
+        ...
+
+    async def jobs(self) -> array[int]:
+        """All jobs, ascending."""
+        ...
+
+    async def channel_names(self, known: int = -1) -> frozenset[str] | None:
+        """Every channel ever seen; None when they are `known` by number."""
+        ...
+
+    async def channel_list(self, list_id: int) -> ChannelList:
+        """A list of channels. Raises StoreError when there is none."""
+        ...
+
+    def known_list(self, list_id: int) -> ChannelList | None:
+        """A list of channels, if it is in memory."""
+        ...
+
+
 class Store(Protocol):
     """The database, as far as the control PVs look into it."""
 
@@ -120,8 +146,45 @@ class Store(Protocol):
         """Call back, in the loop, when the status changes."""
         ...
 
+    @property
+    def keys(self) -> Keys:
+        """What there is, without what is in it."""
+        ...
+
+    def listen(self, callback: Callable[[StoreEvent], None]) -> Callable[[], None]:
+        """Call back, in the loop, on each committed change by any process; returns what ends it."""
+        ...
+
+    async def snapshots(self, wanted: SnapshotFilter) -> tuple[Sequence[Snapshot], int]:
+        """One page of snapshots, newest first, and how many there are on all pages. Raises DatabaseDownError."""
+        ...
+
+    async def snapshot(self, snapshot_id: int) -> Snapshot | None:
+        """One snapshot, without its values. Raises DatabaseDownError."""
+        ...
+
     async def reference(self) -> Snapshot | None:
         """The reference snapshot. Raises DatabaseDownError."""
+        ...
+
+    async def load_frame(self, snapshot_id: int, names: Collection[str]) -> Frame:
+        """The values of these channels, as far as the snapshot has them. Raises StoreError, DatabaseDownError."""
+        ...
+
+    async def history(self, name: str, limit: int, wanted: SnapshotFilter) -> History:
+        """A channel across the newest snapshots that hold it. Raises DatabaseDownError."""
+        ...
+
+    async def update_snapshot(self, snapshot_id: int, change: SnapshotChange) -> Snapshot:
+        """Change what stands beside the values. Raises RefusedError, DatabaseDownError."""
+        ...
+
+    async def delete_snapshot(self, snapshot_id: int) -> None:
+        """Delete a snapshot. Raises RefusedError, DatabaseDownError."""
+        ...
+
+    async def job(self, job_id: int) -> JobInfo | None:
+        """A job as its row has it. Raises DatabaseDownError."""
         ...
 
     async def get_setting(self, key: str) -> Any:

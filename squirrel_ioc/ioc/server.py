@@ -12,15 +12,25 @@ from squirrel_ioc.ioc._service import Service
 from squirrel_ioc.ioc.diff import DiffGroup
 from squirrel_ioc.ioc.health import HealthGroup
 from squirrel_ioc.ioc.job import JobsGroup
+from squirrel_ioc.ioc.list import ListGroup
 from squirrel_ioc.ioc.pvs import IocsGroup, PvsGroup
 from squirrel_ioc.ioc.restore import RestoreGroup
 from squirrel_ioc.ioc.snap import SnapGroup
 
 __all__ = ["GROUPS", "VIEW_GROUPS", "ControlIoc"]
 
-GROUPS: tuple[type[Group], ...] = (SnapGroup, RestoreGroup, JobsGroup, DiffGroup, PvsGroup, IocsGroup, HealthGroup)
+GROUPS: tuple[type[Group], ...] = (
+    SnapGroup,
+    RestoreGroup,
+    JobsGroup,
+    DiffGroup,
+    ListGroup,
+    PvsGroup,
+    IocsGroup,
+    HealthGroup,
+)
 
-VIEW_GROUPS: tuple[type[Group], ...] = (DiffGroup,)
+VIEW_GROUPS: tuple[type[Group], ...] = (DiffGroup, ListGroup)
 """The groups that every view has a copy of."""
 
 log = logging.getLogger(__name__)

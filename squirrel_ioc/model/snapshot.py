@@ -82,6 +82,12 @@ class Snapshot:
         """Whether the service took it by itself."""
         return self.kind == BACKUP
 
+    @property
+    def flags(self) -> str:
+        """In letters: P protected, K kept, R reference, A automatic."""
+        held = (self.protected, self.kept, self.reference, self.automatic)
+        return "".join(letter for letter, on in zip("PKRA", held, strict=True) if on)
+
 
 @dataclass(frozen=True)
 class SnapshotChange:

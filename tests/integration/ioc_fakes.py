@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import secrets
 import time
+from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from squirrel_ioc.model.job import (
     RestoreResult,
     SnapshotResult,
 )
+from squirrel_ioc.model.snapshot import SnapshotKeys
 
 TAKEN = datetime(2024, 5, 17, 13, 45, 1, 250_000, tzinfo=UTC)
 
@@ -140,13 +142,40 @@ class FakeStatus:
     latency_s: float = 0.0012
 
 
+class FakeKeys:
+    """Nothing is there."""
+
+    async def snapshots(self, ids: Any = None) -> SnapshotKeys:
+        return SnapshotKeys({}, 0)
+
+    async def jobs(self) -> array[int]:
+        return array("i")
+
+    async def channel_names(self, known: int = -1) -> frozenset[str]:
+        return frozenset()
+
+    def known_list(self, list_id: int) -> None:
+        return None
+
+
 class FakeStore:
-    """Settings in a dict."""
+    """Settings in a dict, and no snapshots."""
 
     def __init__(self) -> None:
         self.status = FakeStatus()
         self.settings: dict[str, Any] = {}
         self.listeners: list[Callable[..., None]] = []
+        self.keys = FakeKeys()
+
+    def listen(self, callback: Callable[..., None]) -> Callable[[], None]:
+        return lambda: None
+
+    async def snapshots(self, wanted: Any) -> tuple[list[Any], int]:
+        self._check()
+        return [], 0
+
+    async def job(self, job_id: int) -> None:
+        return None
 
     def listen_status(self, callback: Callable[..., None]) -> None:
         self.listeners.append(callback)
@@ -307,12 +336,18 @@ async def control(
     machine: FakeMachine | None = None,
     entries: Catalogue | None = None,
     prefix: str | None = None,
+    views: tuple[str, ...] = (),
 ) -> AsyncIterator[Control]:
     """Serve on a port of this process, with a random prefix."""
     (port,) = take_ports(1)
     prefix = prefix or f"T{secrets.token_hex(4)}:"
-    parts = jobs or FakeJobs(), store or FakeStore(), machine or FakeMachine(), catalogue() if entries is None else entries
-    settings = Settings(prefix=prefix, port=port, interfaces=(LOOPBACK,))
+    parts = (
+        jobs or FakeJobs(),
+        store or FakeStore(),
+        machine or FakeMachine(),
+        catalogue() if entries is None else entries,
+    )
+    settings = Settings(prefix=prefix, port=port, interfaces=(LOOPBACK,), views=views)
     ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3]))
     try:
         await ioc.start()
