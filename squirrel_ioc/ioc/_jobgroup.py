@@ -20,16 +20,8 @@ from squirrel_ioc.ioc._results import outcome_of, result_of
 from squirrel_ioc.ioc._scalars import Choice
 from squirrel_ioc.ioc._service import Jobs
 from squirrel_ioc.ioc.pv import Pv, now, stamp_of
-from squirrel_ioc.model.job import (
-    JobInfo,
-    JobKind,
-    Outcome,
-    Request,
-    RestoreRequest,
-    RestoreResult,
-    SnapshotRequest,
-    SnapshotResult,
-)
+from squirrel_ioc.model.difftable import side_text
+from squirrel_ioc.model.job import JobInfo, JobKind, Outcome, Request, RestoreRequest, Result, SnapshotRequest
 
 __all__ = ["JobGroup", "STATUS_ALARMS", "STATUS_STATES", "abort_job"]
 
@@ -63,7 +55,7 @@ class JobGroup(Group):
 
     kind: ClassVar[JobKind]
     noun: ClassVar[str]
-    result_type: ClassVar[type[SnapshotResult | RestoreResult]]
+    result_type: ClassVar[type[Result]]
     status: Choice
     msg: Text
 
@@ -121,7 +113,8 @@ class JobGroup(Group):
         info = self.service.jobs.current
         if info is None or info.id != run.job_id:
             return f"a {self.noun} ({run.client}) waits for its turn"
-        return f"{info.title} ({run.client}) is running: {info.done} of {info.total} done"
+        title = info.title if info.title.startswith(self.noun) else f"{self.noun} {info.title!r}"
+        return f"{title} ({run.client}) is running: {info.done} of {info.total} done"
 
     # What the feed calls
 
@@ -167,7 +160,7 @@ def _doing(request: Request) -> str:
         case RestoreRequest():
             return f"restoring snapshot {request.snapshot_id}"
         case _:
-            return f"comparing {request.a} with {request.b}"
+            return f"comparing {side_text(request.a)} with {side_text(request.b)}"
 
 
 async def abort_job(jobs: Jobs, info: JobInfo, command: Command) -> None:

@@ -14,7 +14,7 @@ from squirrel_ioc.ioc._group import Group, post_all
 from squirrel_ioc.ioc._jobgroup import abort_job
 from squirrel_ioc.ioc._results import iso_time
 from squirrel_ioc.ioc.pv import now, stamp_of
-from squirrel_ioc.model.job import JobInfo, JobStatus
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
 
 __all__ = ["JobsGroup"]
 
@@ -87,7 +87,7 @@ class JobsGroup(Group):
         if shown is not None and same and info.status is shown.status is JobStatus.IN_PROGRESS:
             self._shown = info
             self._move_soon()
-        elif same or shown is None or shown.status.terminal or info.status is JobStatus.IN_PROGRESS:
+        elif same or shown is None or shown.status.terminal or _takes_over(info, shown):
             self._show(info, stamp)
         else:  # another one runs
             self._list_recent(stamp)
@@ -160,6 +160,12 @@ class JobsGroup(Group):
         if self._shown is None or self._shown.status.terminal:
             raise RefusedError("no job is running")
         await abort_job(self.service.jobs, self._shown, self.abort)
+
+
+def _takes_over(info: JobInfo, shown: JobInfo) -> bool:
+    """A job that starts is shown instead of one that waits; a comparison does not hide what it runs beside."""
+    beside = info.kind is JobKind.COMPARE and shown.status is JobStatus.IN_PROGRESS
+    return info.status is JobStatus.IN_PROGRESS and not beside
 
 
 def _elapsed(info: JobInfo) -> float:
