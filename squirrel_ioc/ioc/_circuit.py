@@ -127,7 +127,10 @@ class Circuit:
         self._closed = True
         for channel in list(self._channels.values()):
             self._drop(channel)
-        self._writer.transport.abort()
+        if self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()  # there is nobody to read it
+        else:
+            self._writer.close()
 
     # Commands
 
@@ -159,6 +162,8 @@ class Circuit:
         if isinstance(command, ca.CreateChanRequest):
             self._create(command)
             return
+        if isinstance(command, ca.VersionRequest) and self._protocol.priority is not None:
+            return  # libca repeats it with every search over TCP, with a flag where the priority was
         self._process(command)
         handler = self._handlers.get(type(command))
         if handler is not None and (work := handler(command)) is not None:
