@@ -26,7 +26,7 @@ from squirrel_ioc.formats._macros import MacroError, Macros
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats._rows import Row, double_text, number_text, plain_nan, rows
+from squirrel_ioc.formats._rows import Row, double_text, number_text, plain_nan, rows, texts
 from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.values import Dbf, State
@@ -109,8 +109,8 @@ class _Reader:
         if name and rest.startswith(_ARRAY):
             self._whole_array(number, rest, lines)
         likely = rest.strip() in _UNCONNECTED or _FIELD.fullmatch(name) is not None
-        if name and likely and name_problem(name) is None and self.rows.new(name, number, "#"):
-            self.rows.columns.add_missing(name, State.DISCONNECTED)
+        if name and likely:
+            self.rows.comment(name, number)
 
     def _value(self, number: int, text: str, lines: Iterator[tuple[int, str]]) -> None:
         name = text.split(None, 1)[0]
@@ -129,7 +129,7 @@ class _Reader:
         except ValueError as e:
             self._problems.add(self._name, number, f"{name}: {e}")
             return
-        self.rows.columns.add(name, cell)
+        self.rows.put(name, cell)
 
     def _whole_array(self, number: int, value: str, lines: Iterator[tuple[int, str]]) -> str:
         """An array may go on in the lines that follow, to its closing bracket."""
@@ -241,8 +241,8 @@ def _text(row: Row, losses: Losses) -> str:
         return _long_string(row, losses, *row.raw.split(b"\0", 1))
     if row.dbf is Dbf.STRING:
         if row.array:
-            return _braces([_quoted(row, e, losses) for e in row.elements])
-        text = escape(row.elements[0])
+            return _braces([_quoted(row, e, losses) for e in texts(row)])
+        text = escape(texts(row)[0])
         if text.startswith(_ARRAY):
             raise ValueError("its text looks like an array")
         return text
@@ -252,8 +252,8 @@ def _text(row: Row, losses: Losses) -> str:
         if element != element and not plain_nan(element):
             losses.add("a NaN with a payload becomes an ordinary one", row.name)
             break
-    texts = [number_text(row.dbf, e) for e in row.elements]
-    return _braces([f'"{t}" ' for t in texts]) if row.array else texts[0]
+    numbers = [number_text(row.dbf, e) for e in row.elements]
+    return _braces([f'"{t}" ' for t in numbers]) if row.array else numbers[0]
 
 
 def _long_string(row: Row, losses: Losses, text: bytes, rest: bytes = b"") -> str:

@@ -139,7 +139,7 @@ class _Reader:
             self.read_only.append(name)
         if tag == "WO":
             self.rows.warnings.add("WO is taken as an ordinary PV", name)
-        self.rows.columns.add(name, cell)
+        self.rows.put(name, cell)
 
 
 def write(sink: Sink, snapshot: SnapshotFile) -> list[str]:

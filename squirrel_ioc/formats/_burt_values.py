@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from squirrel_ioc.formats._columns import Cell, number_cell, numbers_cell, text_cell, texts_cell
 from squirrel_ioc.formats._problems import Losses
-from squirrel_ioc.formats._rows import Row, plain_nan
+from squirrel_ioc.formats._rows import Row, plain_nan, texts
 from squirrel_ioc.model.values import Dbf, Meta
 
 __all__ = ["scalar_cell", "array_cell", "row_text"]
@@ -115,19 +115,19 @@ def array_cell(value: str, count: int, encoding: str) -> tuple[Cell, str]:
 
 
 def _elements(words: list[tuple[str, bool]], encoding: str, count: int) -> Cell:
-    texts = [None if w in _NULLS and not quoted else w for w, quoted in words]
-    raws = [(t or "").encode(encoding, "surrogateescape") for t in texts]
+    known = [None if w in _NULLS and not quoted else w for w, quoted in words]
+    raws = [(t or "").encode(encoding, "surrogateescape") for t in known]
     plain = not any(quoted and text not in _QUOTED_CHARS for text, quoted in words)
-    if texts and plain:
+    if known and plain:
         if all(len(r) <= 1 for r in raws) and not all(r.isdigit() or not r for r in raws):
             return numbers_cell(Dbf.CHAR, [r[0] if r else 0 for r in raws], Meta(Dbf.CHAR, max(count, 2)))
-        numbers = [(Dbf.NONE, 0.0) if t is None else _number(t) for t in texts]
+        numbers = [(Dbf.NONE, 0.0) if t is None else _number(t) for t in known]
         found = [n for n in numbers if n is not None]
         if len(found) == len(numbers):
             kinds = {dbf for dbf, _ in found} - {Dbf.NONE}
             kind = kinds.pop() if len(kinds) == 1 else Dbf.DOUBLE
             return numbers_cell(kind, [n for _, n in found], Meta(kind, max(count, 2)))
-    return texts_cell([_bytes(t or "", encoding) for t in texts], Meta(Dbf.STRING, max(count, 2)))
+    return texts_cell([_bytes(t or "", encoding) for t in known], Meta(Dbf.STRING, max(count, 2)))
 
 
 def _characters(value: str, count: int, found: int) -> Cell:
@@ -142,17 +142,19 @@ def _characters(value: str, count: int, found: int) -> Cell:
 def row_text(row: Row, losses: Losses) -> str:
     """The count and the value of a row. Raises ValueError when the format cannot hold it."""
     if row.dbf is Dbf.CHAR:
-        texts = _chars(row, losses)
+        words = _chars(row, losses)
     elif row.dbf is Dbf.STRING:
-        texts = [_string(e, array=row.array) for e in row.elements]
-        if row.array and texts:
+        words = [_string(e, array=row.array) for e in texts(row)]
+        if row.array and words:
             _check_strings(row.elements)
+    elif row.dbf is Dbf.ENUM:
+        words = _states(row)
     else:
-        texts = [_plain(row, e, losses) for e in row.elements]
+        words = [_plain(row, e, losses) for e in row.elements]
     if not row.array:
-        return f"1 {texts[0]}"
-    texts += [_NULL] * (2 - len(texts))
-    return f"{len(texts)} {' '.join(texts)}"
+        return f"1 {words[0]}"
+    words += [_NULL] * (2 - len(words))
+    return f"{len(words)} {' '.join(words)}"
 
 
 def _check_strings(elements: Sequence[bytes]) -> None:
@@ -186,11 +188,22 @@ def _plain(row: Row, element: float, losses: Losses) -> str:
         return _double(element)
     if row.dbf is Dbf.FLOAT:
         return _single(element)
-    if row.dbf is Dbf.ENUM:
-        labels, index = row.meta.labels, int(element)
-        if index < len(labels) and labels[index] and labels.count(labels[index]) == 1:
-            return _string(labels[index].encode(), array=row.array)
     return str(int(element))
+
+
+def _states(row: Row) -> list[str]:
+    """Labels, as BURT has them; indices where one of them has no label of its own."""
+    labels = row.meta.labels
+    words = []
+    for index in map(int, row.elements):
+        if index >= len(labels) or not labels[index] or labels.count(labels[index]) > 1:
+            break
+        words.append(_string(labels[index].encode(), array=row.array))
+    else:
+        return words
+    if any(str(e) in labels for e in map(int, row.elements)):
+        raise ValueError("a state without a label of its own, whose index is another one's label")
+    return [str(int(e)) for e in row.elements]
 
 
 def _char(code: int) -> str:

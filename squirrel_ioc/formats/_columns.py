@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -114,6 +115,17 @@ class Columns:
     def add_missing(self, name: str, state: State = State.DISCONNECTED) -> None:
         """Add a PV without a value."""
         self._append(name, (state, Dbf.NONE, 0, -1, -1, 0, np.nan, 0))
+
+    def fill(self, row: int, cell: Cell) -> None:
+        """Give a value to a row that was added without one."""
+        meta, count, number, raw = cell
+        if raw is not None:
+            at = bisect_left(self._side_row, row)
+            self._side_row.insert(at, row)
+            self._side.insert(at, raw)
+        values = (State.VALUE, meta.dbf, count, 0, 0, 0, number, self._meta(meta))
+        for column, value in zip(self._columns, values, strict=True):
+            column[row] = value
 
     def frame(self, setpoints: int | None = None) -> Frame:
         """The frame; the first `setpoints` rows are setpoints, all if not given."""

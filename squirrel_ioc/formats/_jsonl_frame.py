@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import struct
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +22,8 @@ _WHOLE = {"state": np.uint8, "type": np.uint8, "count": np.int32, "severity": np
 _COLUMNS = {**_WHOLE, "stamp": np.int64, "number": np.float64, "meta": np.int32}
 _KEYS = frozenset(["first", "rows", "text", "bytes", "readback", "read_only", *_COLUMNS])
 _NAN = float(np.nan)
+_NAN_TEXT = re.compile("nan:([0-9a-f]{16})")
+_DOUBLE = struct.Struct("<d")
 
 
 def decode_number(value: Any) -> float:
@@ -28,9 +33,9 @@ def decode_number(value: Any) -> float:
     if isinstance(value, str):
         if value in ("nan", "inf", "-inf"):
             return float(value)
-        if value.startswith("nan:") and len(value) == 20:
-            number = float(np.array(int(value[4:], 16), np.uint64).view(np.float64))
-            if number != number:
+        if (match := _NAN_TEXT.fullmatch(value)) is not None:
+            number: float = _DOUBLE.unpack(int(match[1], 16).to_bytes(8, "little"))[0]
+            if math.isnan(number):
                 return number
     raise ValueError(f"{str(value)[:40]!r} is no number")
 
@@ -42,7 +47,7 @@ class FrameReader:
         self.readbacks: dict[str, str] = {}
         self.read_only: set[str] = set()
         self._channels = channels
-        self._done = 0
+        self.done = 0
         self._data: dict[str, NDArray[Any]] = {k: np.zeros(len(channels), t) for k, t in _COLUMNS.items()}
         self._side_rows: list[int] = []
         self._side: list[bytes] = []
@@ -50,16 +55,16 @@ class FrameReader:
     @property
     def complete(self) -> bool:
         """Whether all rows have come."""
-        return self._done == len(self._channels)
+        return self.done == len(self._channels)
 
     def take(self, content: Mapping[str, Any], metas: Sequence[Meta]) -> None:
         """Take a line of values. Raises ValueError, TypeError or KeyError."""
         first, size = content["first"], content["rows"]
-        if type(first) is not int or first != self._done:
-            raise ValueError(f"first: {first!r}; the next row is {self._done}")
+        if type(first) is not int or first != self.done:
+            raise ValueError(f"first: {first!r}; the next row is {self.done}")
         if type(size) is not int or not 0 < size <= min(CHUNK, len(self._channels) - first):
             raise ValueError(f"rows: {size!r} is not possible here")
-        self._done += size
+        self.done += size
         if unknown := content.keys() - _KEYS:
             raise ValueError(f"{sorted(unknown)[0][:40]!r} is no column")
         for key, dtype in _COLUMNS.items():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from squirrel_ioc.formats._jsonl_entry import count_of, entry_of, text_of, texts_of
 from squirrel_ioc.formats._jsonl_frame import FrameReader, decode_number
 from squirrel_ioc.formats._jsonl_write import VERSION
-from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import CatalogueFile, Limits, SnapshotFile
 from squirrel_ioc.model.catalogue import Entry
@@ -142,34 +142,33 @@ class _Reader:
         )
 
     def _catalogue(self, content: Any) -> None:
-        if self._entries is not None or self._frame is not None:
-            raise ValueError("a catalogue within another record")
-        self._announced = _count(content, "entries", self._limits.rows)
+        self._alone()
+        self._announced = count_of(content, "entries", self._limits.rows)
         self._entries, self._came = {}, 0
 
     def _entry(self, content: Any) -> None:
         if self._entries is None:
             raise ValueError("an entry outside of a catalogue, or more than announced")
         self._came += 1
-        entry = _entry(content)
+        entry = entry_of(content)
         if entry.setpoint in self._entries:
             raise ValueError(f"{entry.setpoint} is there twice")
         self._entries[entry.setpoint] = entry
 
     def _channels(self, content: Any) -> None:
-        rows = _count(content, "rows", self._limits.rows)
-        setpoints = _count(content, "setpoints", rows)
-        number = _count(content, "list", 2**31)
+        rows = count_of(content, "rows", self._limits.rows)
+        setpoints = count_of(content, "setpoints", rows)
+        number = count_of(content, "list", 2**31)
         if number in self._lists or len(self._lists) >= _MAX_LABELS:
             raise ValueError("the list is there already, or there are too many")
         self._lists[number] = _List(setpoints, rows)
         self._lists[number].add([])
 
     def _names(self, content: Any) -> None:
-        self._lists[_count(content, "list", 2**31)].add(_texts(content["names"]))
+        self._lists[count_of(content, "list", 2**31)].add(texts_of(content["names"]))
 
     def _forget(self, content: Any) -> None:
-        del self._lists[_count(content, "list", 2**31)]
+        del self._lists[count_of(content, "list", 2**31)]
 
     def _meta(self, content: Any) -> None:
         if content["id"] != len(self._metas) or len(self._metas) > self._limits.rows:
@@ -177,16 +176,16 @@ class _Reader:
         limits = content["limits"]
         if not isinstance(limits, list) or len(limits) != 8:
             raise ValueError("limits are eight numbers")
-        labels = _texts(content["labels"])
+        labels = texts_of(content["labels"])
         precision = content["precision"]
         if type(precision) is not int or not -(2**15) <= precision < 2**15 or len(labels) > _MAX_LABELS:
             raise ValueError("no such precision or number of labels")
         low, high, *others = (decode_number(x) for x in limits)
         self._metas.append(
             Meta(
-                Dbf[_text(content["type"])],
-                _count(content, "count", 2**31 - 1),
-                _text(content["units"]),
+                Dbf[text_of(content["type"])],
+                count_of(content, "count", 2**31 - 1),
+                text_of(content["units"]),
                 precision,
                 (low, high, *others),  # type: ignore[arg-type]
                 tuple(labels),
@@ -194,13 +193,12 @@ class _Reader:
         )
 
     def _snapshot(self, content: Any) -> None:
-        if self._frame is not None or self._entries is not None:
-            raise ValueError("a snapshot within another record")
-        channels = self._lists[_count(content, "list", 2**31)].channels
+        self._alone()
+        channels = self._lists[count_of(content, "list", 2**31)].channels
         if channels is None:
             raise ValueError("its list of channels is not complete")
         taken = content.get("taken")
-        when = None if taken is None else datetime.fromisoformat(_text(taken))
+        when = None if taken is None else datetime.fromisoformat(text_of(taken))
         if when is not None and when.tzinfo is None:
             raise ValueError("taken has no offset")
         attributes = content.get("attributes", {})
@@ -208,94 +206,31 @@ class _Reader:
         if not isinstance(attributes, dict) or not isinstance(typed, bool):
             raise TypeError("attributes is an object, typed true or false")
         self._head = {
-            **{key: _text(content.get(key, "")) for key in ("title", "comment", "user", "origin", "file_name")},
-            "labels": tuple(_texts(content.get("labels", []))),
+            **{key: text_of(content.get(key, "")) for key in ("title", "comment", "user", "origin", "file_name")},
+            "labels": tuple(texts_of(content.get("labels", []))),
             "taken": when,
             "typed": typed,
             "attributes": attributes,
         }
         self._frame = FrameReader(channels)
         readbacks = content.get("readbacks", {})
-        self._frame.readbacks.update(zip(readbacks, _texts(list(readbacks.values())), strict=True))
-        self._frame.read_only.update(_texts(content.get("read_only", [])))
+        self._frame.readbacks.update(zip(readbacks, texts_of(list(readbacks.values())), strict=True))
+        self._frame.read_only.update(texts_of(content.get("read_only", [])))
 
     def _values(self, content: Any) -> None:
         if self._frame is None:
             raise ValueError("values outside of a snapshot")
         self._frame.take(content, self._metas)
 
+    def _alone(self) -> None:
+        """Raises ValueError when something is not complete yet."""
+        if self._entries is not None:
+            raise ValueError(f"{self._announced} entries were announced, {self._came} have come")
+        if self._frame is not None:
+            raise ValueError(f"the snapshot before has {self._frame.done} of its rows only")
+
     def _end(self, content: Any) -> None:
-        if self._frame is not None or self._entries is not None:
-            raise ValueError("the end comes within a snapshot or a catalogue: the file is not whole")
+        self._alone()
         if content["lines"] != self._line - 1:
             raise ValueError(f"{content['lines']!r} lines were written, {self._line - 1} are there")
         self._ended = True
-
-
-def _count(content: Mapping[str, Any], key: str, limit: int) -> int:
-    value = content[key]
-    if type(value) is not int or not 0 <= value <= limit:
-        raise ValueError(f"{key}: {value!r} is no number from 0 to {limit}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} is no text")
-    value.encode()
-    return value
-
-
-def _texts(values: Any) -> list[str]:
-    if not isinstance(values, list):
-        raise TypeError("no list of texts")
-    return [_text(v) for v in values]
-
-
-def _entry(content: Any) -> Entry:
-    values: dict[str, Any] = {}
-    for key, value in content.items():
-        take = _FIELDS.get(key)
-        if take is None:
-            raise ValueError(f"{key[:40]!r} is no part of an entry")
-        values[key] = take(value)
-    if "setpoint" not in values:
-        raise ValueError("an entry without a setpoint")
-    return Entry(**values)
-
-
-def _name(value: Any) -> str:
-    if (problem := name_problem(_text(value))) is not None:
-        raise ValueError(problem)
-    return _text(value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{str(value)[:40]!r} is neither true nor false")
-    return value
-
-
-def _order(value: Any) -> int:
-    if type(value) is not int or not -(2**31) <= value < 2**31:
-        raise ValueError(f"{str(value)[:40]!r} is no 32-bit number")
-    return value
-
-
-def _tags(value: Any) -> dict[str, tuple[str, ...]]:
-    return {_text(group): tuple(_texts(tags)) for group, tags in value.items()}
-
-
-_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "setpoint": _name,
-    "readback": _name,
-    "description": _text,
-    "device": _text,
-    "tags": _tags,
-    "atol": decode_number,
-    "rtol": decode_number,
-    "read_only": _flag,
-    "order": _order,
-    "max_step": decode_number,
-    "step_period": decode_number,
-}

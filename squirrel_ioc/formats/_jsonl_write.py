@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -27,16 +29,22 @@ _NAMES = 10_000
 _LISTS = 8
 _DEFAULT = Entry("")
 _FIELDS = ("readback", "description", "device", "atol", "rtol", "read_only", "order", "max_step", "step_period")
+_DOUBLE = struct.Struct("<d")
+_PAYLOAD = (1 << 52) - 1
 _NAN_BITS = int(np.array(np.nan).view(np.uint64))
 
 
 def encode_number(value: float) -> float | str:
     """A number as JSON can say it."""
-    if value - value == 0:
+    if math.isfinite(value):
         return value
-    if value == value:
-        return "inf" if value > 0 else "-inf"
-    bits = int(np.array(value, np.float64).view(np.uint64))
+    return _encode_bits(int.from_bytes(_DOUBLE.pack(value), "little"))
+
+
+def _encode_bits(bits: int) -> str:
+    """An infinity or a NaN. By its bits: arithmetic would change a signalling one."""
+    if bits & _PAYLOAD == 0:
+        return "-inf" if bits >> 63 else "inf"
     return "nan" if bits == _NAN_BITS else f"nan:{bits:016x}"
 
 
@@ -208,11 +216,11 @@ def _column(values: NDArray[Any]) -> Any:
 def _numbers(frame: Frame, rows: slice, side_rows: NDArray[np.integer[Any]]) -> list[Any]:
     numbers = frame.number[rows]
     result: list[Any] = numbers.tolist()
+    bits = numbers.view(np.uint64)
     for i in np.flatnonzero(~np.isfinite(numbers)).tolist():
-        result[i] = encode_number(numbers[i])
+        result[i] = _encode_bits(int(bits[i]))
     absent = frame.state[rows] != State.VALUE
     absent[side_rows] = True
-    plain = numbers.view(np.uint64) == _NAN_BITS
-    for i in np.flatnonzero(absent & plain).tolist():
+    for i in np.flatnonzero(absent & (bits == _NAN_BITS)).tolist():
         result[i] = None
     return result

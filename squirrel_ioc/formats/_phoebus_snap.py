@@ -29,8 +29,6 @@ from squirrel_ioc.model.values import State
 
 __all__ = ["read"]
 
-_PLAIN = "([^,]*),"
-_ROW = re.compile(f'{_PLAIN * 6}"(.*)",([^,"]*),"(.*)",([^,"]*),([^,"]*)', re.DOTALL)
 _STAMP = re.compile(r"(-?\d{1,11})\.(\d{1,9})")
 _SEVERITY = {"NONE": 0, "MINOR": 1, "MAJOR": 2, "INVALID": 3, "UNDEFINED": 3, "": 0}
 _STATUS = {
@@ -116,8 +114,8 @@ class _Reader:
                 self._row(number, _Cells(*[cells[i] if i >= 0 else "" for i in order]))
 
     def _cells(self, number: int, text: str, width: int, *, usual: bool) -> Sequence[str] | None:
-        if usual and not text.startswith('"') and (match := _ROW.fullmatch(text)) is not None:
-            return match.groups()
+        if usual and not text.startswith('"') and (usual_cells := _usual_cells(text)) is not None:
+            return usual_cells
         try:
             cells = next(csv.reader([text]))
         except csv.Error as e:
@@ -172,6 +170,27 @@ class _Reader:
         if not setpoints:
             self._problems.fatal(self._name, None, "holds no PV")
         return columns.frame(setpoints)
+
+
+def _usual_cells(text: str) -> list[str] | None:
+    """The cells of a line as Phoebus writes it; None when it is another one.
+
+    Only the two values stand in quotes, which they may have inside as well: the first one is as long as can be. Not a
+    regular expression, which would take the square of the length for a line made to that end.
+    """
+    *first, rest = text.split(",", 6)
+    middle, *last = rest.rsplit(",", 2)
+    if len(first) != 6 or len(last) != 2 or not (middle.startswith('"') and middle.endswith('"')):
+        return None
+    end = len(middle) - 1
+    while (end := middle.rfind(',"', 1, end + 1)) > 0:
+        comma = middle.rfind(",", 1, end)
+        if comma < 2:
+            return None
+        readback = middle[comma + 1 : end]
+        if middle[comma - 1] == '"' and '"' not in readback:
+            return [*first, middle[1 : comma - 1], readback, middle[end + 2 : -1], *last]
+    return None
 
 
 def _nanoseconds(text: str) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from squirrel_ioc.formats._columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
-from squirrel_ioc.formats._rows import Row
+from squirrel_ioc.formats._rows import Row, texts
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta
 
 __all__ = ["COLUMNS", "is_missing", "parse", "type_of", "value_text"]
@@ -146,19 +146,19 @@ def _array(kind: str, value: str) -> Cell:
     value, listed = value.strip() if kind != "string" else value, listed.strip()
     if not (value.startswith("[") and value.endswith("]") and len(value) > 1):
         raise ValueError("an array is [a;b;c]")
-    texts = value[1:-1].split(";") if len(value) > 2 else []
+    words = value[1:-1].split(";") if len(value) > 2 else []
     if kind == "string":
-        return texts_cell([t.encode() for t in texts])
+        return texts_cell([t.encode() for t in words])
     if kind == "enum":
         labels = tuple(listed[1:-1].split(";")) if len(listed) > 2 else ()
-        states = [_state(t, labels) for t in texts]
+        states = [_state(t, labels) for t in words]
         return numbers_cell(Dbf.ENUM, states, Meta(Dbf.ENUM, max(len(states), 2), labels=labels))
     if kind == "boolean":
-        return numbers_cell(Dbf.ENUM, [_BOOLEAN.index(t.strip().lower()) for t in texts])
+        return numbers_cell(Dbf.ENUM, [_BOOLEAN.index(t.strip().lower()) for t in words])
     if kind in _REALS:
-        return numbers_cell(_REALS[kind], [_real(t.strip()) for t in texts])
+        return numbers_cell(_REALS[kind], [_real(t.strip()) for t in words])
     if kind in _WHOLE:
-        values = [_integer(kind, t.strip()) for t in texts]
+        values = [_integer(kind, t.strip()) for t in words]
         dbf = _holding(kind, values)
         return numbers_cell(dbf, [v & 255 for v in values] if kind == "byte" else values)
     raise ValueError(f"VALUE_TYPE {kind + '_array'!r} is not known")
@@ -177,22 +177,22 @@ def value_text(row: Row) -> str:
         raise ValueError("an empty array, which Phoebus takes for one with an element 0")
     if row.dbf is Dbf.STRING:
         return _strings_text(row)
-    texts = _TEXTS[row.dbf](row.elements)
-    return f"[{';'.join(texts)}]" if row.array else texts[0]
+    numbers = _TEXTS[row.dbf](row.elements)
+    return f"[{';'.join(numbers)}]" if row.array else numbers[0]
 
 
 def _strings_text(row: Row) -> str:
     try:
-        texts: list[str] = [e.decode() for e in row.elements]
+        decoded: list[str] = [e.decode() for e in texts(row)]
     except UnicodeDecodeError:
         raise ValueError("a text that is not UTF-8") from None
-    if any(_FORBIDDEN.search(t) for t in texts):
+    if any(_FORBIDDEN.search(t) for t in decoded):
         raise ValueError("a text with a quote, a ~ or a control character")
     if row.array:
-        if any(";" in t for t in texts) or texts == [""]:
+        if any(";" in t for t in decoded) or decoded == [""]:
             raise ValueError("an array with a ; in a text")
-        return f"[{';'.join(texts)}]"
-    (text,) = texts
+        return f"[{';'.join(decoded)}]"
+    (text,) = decoded
     if text.startswith("[") or text.lower() in _MISSING:
         raise ValueError("a text that Phoebus reads as another or as none")
     return text
@@ -204,12 +204,12 @@ def _enum_text(row: Row) -> str:
         raise ValueError("a label with a quote, a ~, a ; or a control character")
     if labels == ("",):
         raise ValueError("a single label that is empty")
-    texts = [_label(int(e), labels) for e in row.elements]
+    states = [_label(int(e), labels) for e in row.elements]
     if not row.array:
-        return f"{texts[0]}~[{';'.join(labels)}]"
-    if not texts or any(t.isdigit() for t in texts):
+        return f"{states[0]}~[{';'.join(labels)}]"
+    if not states or any(s not in labels for s in states):
         raise ValueError("an array of enums without labels")
-    return f"[{';'.join(texts)}]~[{';'.join(labels)}]"
+    return f"[{';'.join(states)}]~[{';'.join(labels)}]"
 
 
 def _label(index: int, labels: tuple[str, ...]) -> str:

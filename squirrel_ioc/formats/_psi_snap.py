@@ -25,7 +25,7 @@ from squirrel_ioc.formats._macros import MacroError, Macros
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats._rows import Row, plain_nan, rows
+from squirrel_ioc.formats._rows import Row, plain_nan, rows, texts
 from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta, State
@@ -131,7 +131,7 @@ class _Reader:
             if cell is None:
                 self.rows.columns.add_missing(name, State.DISCONNECTED)
             else:
-                self.rows.columns.add(name, cell)
+                self.rows.put(name, cell)
 
     def _cell(self, text: str) -> Cell | None:
         value = json.loads(text)
@@ -213,12 +213,14 @@ def write(sink: Sink, snapshot: SnapshotFile) -> list[str]:
                 sink(f"{row.name},{json.dumps(_object(row, losses))}\n")
             except UnicodeDecodeError:
                 losses.left_out("a text that is not UTF-8", row.name)
+            except ValueError as e:
+                losses.left_out(str(e), row.name)
     return losses.lines()
 
 
 def _object(row: Row, losses: Losses) -> dict[str, Any]:
     if row.dbf is Dbf.STRING:
-        values: list[Any] = [e.decode() for e in row.elements]
+        values: list[Any] = [e.decode() for e in texts(row)]
     else:
         values = list(row.elements)
         if any(math.isnan(v) and not plain_nan(v) for v in values if isinstance(v, float)):

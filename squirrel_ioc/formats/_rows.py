@@ -11,7 +11,7 @@ import numpy as np
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, Dbf, Meta, State
 
-__all__ = ["Row", "rows", "text_of", "double_text", "float_text", "number_text", "plain_nan"]
+__all__ = ["Row", "rows", "texts", "text_of", "double_text", "float_text", "number_text", "plain_nan"]
 
 _FLOAT = struct.Struct("<f")
 _DOUBLE = struct.Struct("<d")
@@ -76,6 +76,13 @@ def _elements(dbf: Dbf, raw: bytes, array: bool) -> Sequence[Any]:
     if not array:
         return (raw.split(b"\0", 1)[0],)
     return [raw[i : i + STRING_SIZE].split(b"\0", 1)[0] for i in range(0, len(raw), STRING_SIZE)]
+
+
+def texts(row: Row) -> Sequence[bytes]:
+    """The strings of a row. Raises ValueError when one has no room for its NUL: no file could be read back into it."""
+    if any(len(e) >= STRING_SIZE for e in row.elements):
+        raise ValueError(f"a text of more than {STRING_SIZE - 1} bytes")
+    return row.elements
 
 
 def double_text(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from squirrel_ioc.formats._columns import Columns
+from squirrel_ioc.formats._columns import Cell, Columns
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions
@@ -26,9 +26,29 @@ class ValueRows:
         self._problems = problems
         self._options = options
         self._seen: dict[str, tuple[int, str]] = {}
+        self._commented: dict[str, int] = {}
+
+    def comment(self, name: str, line: int) -> None:
+        """A line that is commented out: its PV has no value, unless another line gives it one."""
+        if name not in self._seen and name_problem(name) is None:
+            self._check_count(line)
+            self._seen[name] = (line, "")
+            self._commented[name] = len(self.columns)
+            self.columns.add_missing(name)
+
+    def put(self, name: str, cell: Cell) -> None:
+        """Add the value of a new PV."""
+        row = self._commented.pop(name, None)
+        if row is None:
+            self.columns.add(name, cell)
+        else:
+            self.columns.fill(row, cell)
 
     def new(self, name: str, line: int, text: str) -> bool:
         """Whether a PV is to be added; `text` is its value as the file has it."""
+        if name in self._commented:
+            self._seen[name] = (line, text)
+            return True
         if name in self._seen:
             first, before = self._seen[name]
             if before == text:
@@ -39,10 +59,13 @@ class ValueRows:
         if (problem := name_problem(name)) is not None:
             self._problems.add(self._file, line, problem)
             return False
-        if len(self._seen) >= self._options.limits.rows:
-            self._problems.fatal(self._file, line, f"more than {self._options.limits.rows} PVs")
+        self._check_count(line)
         self._seen[name] = (line, text)
         return True
+
+    def _check_count(self, line: int) -> None:
+        if len(self._seen) >= self._options.limits.rows:
+            self._problems.fatal(self._file, line, f"more than {self._options.limits.rows} PVs")
 
     def line_of(self, name: str) -> int:
         """The line a PV was given in."""

@@ -86,7 +86,7 @@ def list_losses(losses: Losses, entries: Sequence[Entry], *, readbacks: bool = T
     for field in (name for name in Entry.__dataclass_fields__ if name not in kept):
         count = sum(getattr(e, field) != getattr(default, field) for e in entries)
         if count:
-            losses.note(f"the format has no {field.replace('_', ' ')} ({count} PVs have one)")
+            losses.note(f"the format has no {field.replace('_', ' ')} (it is set of {count} PV{'s' * (count != 1)})")
 
 
 class _Request(RequestReader):

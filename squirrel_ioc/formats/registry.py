@@ -72,7 +72,7 @@ def _chosen(path: Path, kind: Kind, format_name: str | None, options: ReadOption
     if format_name is None:
         chosen, found = detect(path, options.limits)
         if found is not kind and chosen.name != "jsonl":
-            raise FormatError([f"{path.name}: is a {chosen.title} file with a {found.value}, no {kind.value}"])
+            raise FormatError([f"{path.name}: holds a {found.value} ({chosen.title}), no {kind.value}"])
     else:
         chosen = format_named(format_name)
     if kind not in chosen.reads:

@@ -108,7 +108,7 @@ def _text(element: Any, dbf: Dbf) -> bytes:
 def _converter(source: Dbf, meta: Meta, as_shown: bool) -> Callable[[Any], float]:
     """How an element of the file becomes a number of the PV."""
     if meta.dbf is Dbf.ENUM:
-        return lambda e: _state(_text(e, source), meta.labels, as_shown or isinstance(e, bytes))
+        return lambda e: _state(_text(e, source), meta.labels, as_shown=as_shown, number=not isinstance(e, bytes))
     if meta.dbf is Dbf.CHAR and source is not Dbf.CHAR:
         return lambda e: _char(_text(e, source), as_shown)
     if meta.dbf in (Dbf.FLOAT, Dbf.DOUBLE):
@@ -116,18 +116,15 @@ def _converter(source: Dbf, meta: Meta, as_shown: bool) -> Callable[[Any], float
     return _integer
 
 
-def _state(raw: bytes, labels: tuple[str, ...], label_first: bool) -> int:
-    """The index of an enum's state, by label or by index."""
+def _state(raw: bytes, labels: tuple[str, ...], *, as_shown: bool, number: bool) -> int:
+    """The index of an enum's state: a number is rather an index, a text rather a label."""
     text = decode(raw)
-    by_label = labels.index(text) if text in labels else None
-    if by_label is not None and label_first:
-        return by_label
     index = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
-    if index is not None and (index < len(labels) or not labels):
+    if text in labels and (as_shown or index is None or not number):
+        return labels.index(text)
+    if index is not None and (number or index < len(labels) or not labels):
         return index
-    if by_label is None:
-        raise ValueError(f"{text!r} is no state of {', '.join(labels) or 'it'}")
-    return by_label
+    raise ValueError(f"{text!r} is no state of {', '.join(labels) or 'it'}")
 
 
 def _char(raw: bytes, as_shown: bool) -> int:

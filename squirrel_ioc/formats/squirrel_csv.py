@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from squirrel_ioc.errors import CatalogueError, FormatError
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
+from squirrel_ioc.formats.autosave import list_losses
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.model.catalogue import Entry
 
@@ -37,7 +39,7 @@ class _Csv:
         try:
             return CatalogueFile(load_catalogue([path]))
         except CatalogueError as e:
-            raise FormatError([p.replace(str(path), path.name, 1) for p in e.problems]) from e
+            raise FormatError([p.replace(str(path), path.name) for p in e.problems]) from e
 
     def read_snapshot(self, path: Path, options: ReadOptions) -> SnapshotFile:
         """Refused: there are no values in such a file."""
@@ -81,9 +83,7 @@ class SquirrelCsv(_Csv):
             row([*names, *([e.description] * described), *(",".join(e.tags.get(g, ())) for g in groups)])
             if e.read_only and not only_read:
                 losses.add("read-only is not kept of a PV that has a readback", e.setpoint)
-        for field in ("device", "atol", "rtol", "order", "max_step", "step_period"):
-            if count := sum(getattr(e, field) != getattr(_DEFAULT, field) for e in entries):
-                losses.note(f"the format has no {field.replace('_', ' ')} ({count} PVs have one)")
+        list_losses(losses, [replace(e, readback=None, description="", tags={}) for e in entries])
         return losses.lines()
 
 
