@@ -126,12 +126,14 @@ def give_ports(ports: Sequence[int]) -> None:
 class IocProcess:
     """An IOC with one database, given as text. A context manager; what it printed is in its errors.
 
-    `access` is the text of an access security file (asSetFilename).
+    `access` is the text of an access security file (asSetFilename). Its own links find records of its own, and what
+    is at the addresses `finds`, host:port.
     """
 
-    def __init__(self, database: str, access: str | None = None) -> None:
+    def __init__(self, database: str, access: str | None = None, finds: Sequence[str] = ()) -> None:
         self.database = database
         self.access = access
+        self.finds = finds
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -169,13 +171,15 @@ class IocProcess:
         if self.access is not None:
             (folder / "ioc.acf").write_text(self.access)
             arguments.append(str(folder / "ioc.acf"))
+        environment = _environment(self.port)
+        environment["EPICS_CA_ADDR_LIST"] = " ".join([environment["EPICS_CA_ADDR_LIST"], *self.finds])
         with self._log().open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_environment(self.port),
+                env=environment,
             )
         self._await_ready()
 
