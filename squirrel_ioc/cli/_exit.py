@@ -19,12 +19,13 @@ class ExitCode(IntEnum):
     CONFIGURATION = 3
     DATABASE = 4
     NOT_FOUND = 5
+    DIFFERENT = 6
     INTERRUPTED = 130
 
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 settings or catalogue wrong, 4 the database does not answer, "
-    "5 no such snapshot, 130 interrupted."
+    "5 no such snapshot, 6 compared and not the same, 130 interrupted."
 )
 
 

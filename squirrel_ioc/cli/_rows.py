@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,13 +84,13 @@ def short(value: Any) -> str:
     return str(value)
 
 
-def value_rows(frame: Frame) -> list[dict[str, Any]]:
-    """A row a channel: pv, value, label (of an enum), units, severity, status, time, state.
+def value_rows(frame: Frame, rows: Iterable[int] | None = None) -> list[dict[str, Any]]:
+    """A row a channel, or only these: pv, value, label (of an enum), units, severity, status, time, state.
 
     Numbers that JSON does not know are the strings NaN, Infinity and -Infinity; `value` is None without one, and
     `state` says why.
     """
-    return [_value_row(frame, row) for row in range(len(frame))]
+    return [_value_row(frame, row) for row in (range(len(frame)) if rows is None else rows)]
 
 
 def _value_row(frame: Frame, row: int) -> dict[str, Any]:
