@@ -44,6 +44,9 @@ _STOP_S = 10.0
 
 log = logging.getLogger(__name__)
 
+# It logs the statements of every delivery.
+logging.getLogger("pgqueuer").setLevel(logging.WARNING)
+
 
 class Jobs:
     """Submit jobs, follow them, abort them."""

