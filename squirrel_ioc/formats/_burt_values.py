@@ -171,7 +171,9 @@ def _chars(row: Row, losses: Losses) -> list[str]:
     if row.array and codes:
         if codes[-1] == 0:
             losses.add("the NULs at the end of an array of characters are cut off", row.name)
-        elif all(48 <= c < 58 or c == 0 for c in codes):
+        if all(48 <= c < 58 or c == 0 for c in codes):
+            if 0 in bytes(codes).rstrip(b"\0"):
+                raise ValueError("an array of digits with a NUL between them, which looks like one of numbers")
             losses.add("an array of digits comes back as numbers where the PV's type is not known", row.name)
         if 34 in codes:
             # With a quote among them, characters can only be told apart by their place.

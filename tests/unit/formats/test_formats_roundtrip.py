@@ -116,6 +116,7 @@ def left_out(warnings: list[str]) -> int:
 @pytest.mark.parametrize("form", SUFFIX)
 @settings(max_examples=150)
 @given(mixed())
+@example([Cell("T:0", Meta(Dbf.CHAR, 6), b"\x000")])
 @example([Cell("T:0", Meta(Dbf.CHAR, 6), b"5 7"), Cell("T:1", Meta(Dbf.ENUM, 1, labels=("1", "0")), b"\0\0")])
 def test_values_come_back(tmp_path_factory: pytest.TempPathFactory, form: str, cells: list[Cell]) -> None:
     path = tmp_path_factory.mktemp(form) / f"t{SUFFIX[form]}"
