@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +18,18 @@ from squirrel_ioc.store import Store
 
 __all__ = ["App"]
 
+_NAMED = 10
+
 log = logging.getLogger(__name__)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _more(count: int) -> str:
+    return f" and {count - _NAMED} more" if count > _NAMED else ""
 
 
 class App:
@@ -58,10 +70,26 @@ class App:
             await control.start()
             stack.push_async_callback(control.stop)
             log.info("control PVs %s* on port %d", self.settings.prefix, self.settings.port)
+            connecting = asyncio.create_task(self._tell_connections(machine), name="connections")
+            stack.push_async_callback(_cancelled, connecting)
+            # What lives as long as the service need not be looked through again and again: a collection of 40,000
+            # PVs' objects takes long enough for a client to notice.
+            gc.collect()
+            gc.freeze()
             if ready is not None:
                 ready.set()
             await stop.wait()
             log.info("stopping")
+
+    async def _tell_connections(self, machine: Machine) -> None:
+        """One line in the log when the machine is there, or what is missing of it."""
+        channels = self.catalogue.channels
+        if await machine.settled(self.settings.ca.connect_timeout_s):
+            log.info("all %d PVs are connected", len(channels))
+            return
+        missing = channels.array[~machine.live(channels).connected]
+        some = ", ".join(missing[:_NAMED].tolist())
+        log.warning("%d of %d PVs are not connected: %s%s", len(missing), len(channels), some, _more(len(missing)))
 
     def _read_catalogue(self) -> Sequence[Entry] | None:
         files = self.settings.catalogue.files
