@@ -13,6 +13,7 @@ from squirrel_ioc.errors import SquirrelError
 
 __all__ = ["run_until_stopped"]
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Serve = Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
 
 
@@ -23,9 +24,13 @@ def run_until_stopped(serve: Serve, *, may_wait: bool = False) -> None:
     Ctrl-C also goes to whatever is being started: that this fails then is no news.
     """
 
+    early: list[int] = []
+    for number in SIGNALS:
+        # An exception out of nowhere while the loop is being made would leave it half made.
+        signal.signal(number, lambda number, _frame: early.append(number))
+
     async def body() -> None:
         stop, ready = asyncio.Event(), asyncio.Event()
-        task = asyncio.ensure_future(serve(stop, ready))
 
         def on_signal() -> None:
             if stop.is_set() or (may_wait and not ready.is_set()):
@@ -33,8 +38,11 @@ def run_until_stopped(serve: Serve, *, may_wait: bool = False) -> None:
             stop.set()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
+        if early:
+            raise typer.Exit(ExitCode.INTERRUPTED)
+        task = asyncio.ensure_future(serve(stop, ready))
         try:
             await task
         except asyncio.CancelledError:

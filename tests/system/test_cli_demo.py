@@ -126,4 +126,4 @@ def test_ctrl_c_while_it_starts_leaves_nothing(folder: Path) -> None:
         finally:
             process.kill()
     assert process.returncode in (0, 130), errors
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
