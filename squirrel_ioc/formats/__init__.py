@@ -2,15 +2,15 @@
 
 One module a format, all behind the protocol of `_protocol.Format`; `registry` knows them all:
 
-| name      | catalogues             | snapshots | of a snapshot it holds                                                |
-|-----------|------------------------|-----------|-----------------------------------------------------------------------|
-| autosave  | .req                   | .sav      | values as text, when taken                                            |
-| burt      | .req (read-only)       | .snap     | values as shown, read-only, comment, labels, user, when taken         |
-| psi       | .req                   | .snap     | numbers and texts, units, precisions, comment, labels, when taken     |
-| phoebus   | .csv (and readbacks)   | .csv      | types, states, time stamps, alarm severities, readbacks, title, ...   |
-| squirrel  | .csv (tags, readbacks) |           |                                                                       |
-| jsonl     | everything             | .jsonl    | everything, bit for bit                                               |
-| catalogue | everything             |           |                                                                       |
+| name      | catalogues             | snapshots | of a snapshot it holds                                             |
+|-----------|------------------------|-----------|--------------------------------------------------------------------|
+| autosave  | .req                   | .sav      | values as text, when taken                                         |
+| burt      | .req (read-only)       | .snap     | values as shown, read-only, comment, labels, user, when taken      |
+| psi       | .req                   | .snap     | numbers and texts, units, precisions, comment, labels, when taken  |
+| phoebus   | .csv (and readbacks)   | .csv      | types, states, time stamps, alarm severities, readbacks, title, ...|
+| squirrel  | .csv (tags, readbacks) |           |                                                                    |
+| jsonl     | everything             | .jsonl    | everything, bit for bit                                            |
+| catalogue | everything             |           |                                                                    |
 
 What a format cannot hold is told when a file is written; a value that would come back as another one is left out. How
 values without a type are kept, and how they get one, is in `retype`.
