@@ -10,8 +10,8 @@ from typing import Final
 from rich.console import Console
 
 from squirrel_ioc.bench._figures import JUDGED_COUNT, machine_description
-from squirrel_ioc.bench._report import print_report, write_json
-from squirrel_ioc.bench._rig import Rig
+from squirrel_ioc.bench._report import print_report, progress_display, write_json
+from squirrel_ioc.bench._rig import CA_TIMEOUT_S, IOCS, Rig
 from squirrel_ioc.bench._scenarios import Bench
 
 __all__ = ["run_bench"]
@@ -27,18 +27,11 @@ def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_f
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    machine = machine_description()
-    status = Console(stderr=True)
-    with status.status("starting the simulated machine") as spinner:
-
-        def progress(text: str) -> None:
-            spinner.update(text)
-            if not status.is_terminal:
-                status.print(text)
-
-        with Rig(count, dead) as rig:
-            bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
-            bench.run()
+    setup = f"{IOCS} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {iterations} iterations, {100 * dead:g}% absent"
+    machine = {"setup": setup, **machine_description()}
+    with progress_display(Console(stderr=True)) as progress, Rig(count, dead) as rig:
+        bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
+        bench.run()
     figures = bench.measurements.figures
     print_report(Console(width=None if sys.stdout.isatty() else PIPE_WIDTH), figures, machine, count)
     if json_file is not None:

@@ -12,7 +12,10 @@ from squirrel_ioc.bench._peer_process import MeasurementError
 from squirrel_ioc.bench._rig import Rig, Service
 from squirrel_ioc.errors import SquirrelError
 
-__all__ = ["Measurements", "expect", "restore", "snapshot", "wait_connected"]
+__all__ = ["Measurements", "Progress", "expect", "restore", "snapshot", "wait_connected"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is measured, which sample, of how many."""
 
 RESTORE_COUNTS: Final = ("WRITTEN", "UNCHANGED", "SKIPPED", "FAILED", "MISMATCH")
 CONNECT_S: Final = 60.0
@@ -21,7 +24,7 @@ CONNECT_S: Final = 60.0
 class Measurements:
     """Collects figures; `progress` is told what is measured."""
 
-    def __init__(self, rig: Rig, iterations: int, progress: Callable[[str], None]) -> None:
+    def __init__(self, rig: Rig, iterations: int, progress: Progress) -> None:
         self.rig = rig
         self.times = iterations
         self.figures: list[Figure] = []
@@ -39,9 +42,9 @@ class Measurements:
         """Take `times` samples; a MeasurementError becomes the row's failure."""
         figure = Figure(key, title, unit, target)
         self.figures.append(figure)
-        self._progress(title)
         try:
             for i in range(times):
+                self._progress(title, i, times)
                 figure.samples.append(sample(i))
         except MeasurementError as e:
             # Half a row is not a figure.

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from squirrel_ioc.bench._figures import JUDGED_COUNT, Figure
 
-__all__ = ["print_report", "write_json"]
+__all__ = ["print_report", "progress_display", "write_json"]
 
 _STYLE: Final = {"pass": "green", "MISS": "red", "FAILED": "bold red", "": ""}
+
+
+@contextmanager
+def progress_display(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows which sample of what is being taken: a bar on a terminal, a line a measurement elsewhere."""
+    if not console.is_terminal:
+
+        def say(title: str, sample: int, _of: int) -> None:
+            if sample == 0:
+                console.print(title, markup=False, highlight=False)
+
+        yield say
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with RichProgress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("Starting the simulated machine", total=None)
+        yield lambda title, sample, of: bar.update(task, description=title, completed=sample, total=of)
 
 
 def _number(value: float, unit: str) -> str:

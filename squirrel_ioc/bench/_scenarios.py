@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from squirrel_ioc.bench._figures import Target
-from squirrel_ioc.bench._measure import Measurements, expect, restore, snapshot, wait_connected
+from squirrel_ioc.bench._measure import Measurements, Progress, expect, restore, snapshot, wait_connected
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, CONTROL, IOCS, PREFIX, Rig, Service
 
 __all__ = ["Bench"]
@@ -34,7 +34,7 @@ AGAINST_AIOCA = Target(30.0, ">=")
 class Bench:
     """All measurements of one run, on a rig."""
 
-    def __init__(self, rig: Rig, *, iterations: int, with_restore: bool, progress: Callable[[str], None]) -> None:
+    def __init__(self, rig: Rig, *, iterations: int, with_restore: bool, progress: Progress) -> None:
         self._rig = rig
         self._with_restore = with_restore
         self._slow = min(iterations, SLOW_TIMES)
