@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,11 +22,13 @@ from caproto._commands import Commands
 
 from squirrel_ioc.ioc._channel import Channel
 from squirrel_ioc.ioc._client import Client, PendingWrite, pending_write
-from squirrel_ioc.ioc._database import Database
+from squirrel_ioc.ioc._database import Database, Found
 from squirrel_ioc.ioc._monitors import Monitors
 from squirrel_ioc.ioc._outbox import Outbox
 from squirrel_ioc.ioc._tasks import Tasks
+from squirrel_ioc.ioc._waiting import Waiting
 from squirrel_ioc.ioc._writes import DONE, Outcome, carry_out
+from squirrel_ioc.ioc.pv import Pv
 
 __all__ = ["Circuit"]
 
@@ -72,6 +74,8 @@ class Circuit:
         self._protocol.our_address = writer.get_extra_info("sockname")[:2]
         self._monitors = Monitors(self._protocol, self.outbox)
         self._channels: dict[int, Channel] = {}
+        self._ended: dict[int, None] = {}
+        self._awaited = 0
         self._host, self._user = self.address[0], "?"
         self._writing = 0
         self._closed = False
@@ -162,6 +166,8 @@ class Circuit:
         if isinstance(command, ca.CreateChanRequest):
             self._create(command)
             return
+        if getattr(command, "sid", None) in self._ended:
+            return
         if isinstance(command, ca.VersionRequest) and self._protocol.priority is not None:
             return  # libca repeats it with every search over TCP, with a flag where the priority was
         self._process(command)
@@ -205,13 +211,40 @@ class Circuit:
 
     def _create(self, command: Any) -> None:
         found = None
-        if len(self._channels) < MAX_CHANNELS:
+        if len(self._channels) + self._awaited < MAX_CHANNELS:
             with suppress(KeyError):
                 found = self._database.find(command.name)
         if found is None:
-            # Past the state machine, which would keep the channel that is not there.
-            self.outbox.reply([bytes(ca.CreateChFailResponse(command.cid))])
-            return
+            self._create_failed(command)
+        elif found.owner.waiting is not None:
+            self._create_later(command, found.owner, found.owner.waiting)
+        else:
+            self._open(command, found)
+
+    def _create_failed(self, command: Any) -> None:
+        # Past the state machine, which would keep the channel that is not there.
+        self.outbox.reply([bytes(ca.CreateChFailResponse(command.cid))])
+
+    def _create_later(self, command: Any, owner: Pv, waiting: Waiting) -> None:
+        """When it is known what the PV looks like. Meanwhile the client is served on its other channels."""
+
+        def then(good: bool) -> None:
+            self._awaited -= 1
+            if good and not self._closed:
+                try:
+                    self._create(command)
+                except ValueError as error:
+                    self._say_why(error)
+                    self._writer.transport.abort()
+            elif not self._closed:
+                self._create_failed(command)
+            self._database.release(owner)
+
+        self._awaited += 1
+        self._database.hold(owner)
+        waiting.then(then)
+
+    def _open(self, command: Any, found: Found) -> None:
         self._process(command)
         pv = found.pv
         sid = self._protocol.new_channel_id()
@@ -232,6 +265,15 @@ class Circuit:
         self._monitors.end_all(channel)
         del self._channels[channel.sid]
         self._database.release(channel.found.owner)
+
+    def disconnect(self, owners: Set[Pv]) -> None:
+        """These PVs are no more. What the client still says about its channels to them is on its way already."""
+        for channel in [channel for channel in self._channels.values() if channel.found.owner in owners]:
+            self._ended[channel.sid] = None
+            if len(self._ended) > MAX_CHANNELS:
+                del self._ended[next(iter(self._ended))]
+            self._drop(channel)
+            self._send(channel.protocol.disconnect())
 
     # Reading
 

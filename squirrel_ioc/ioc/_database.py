@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from caproto import ChannelType, RecordModifiers, parse_channel_filter, parse_record_field
 
-from squirrel_ioc.ioc._fields import get_field
+from squirrel_ioc.ioc._fields import get_field, is_field
 from squirrel_ioc.ioc.pv import Pv
 
 __all__ = ["Database", "Found"]
 
 Resolver = Callable[[str], Pv | None]
+
+MAX_POINTS = 8
+"""Points of a name that are taken for the one before a field."""
 
 MAX_NAME = 400
 """Characters of a name with field, modifiers and filter. Longer ones are not looked for."""
@@ -39,6 +42,8 @@ class Database(dict[str, Pv]):
     """
 
     MAX_LOOSE = 1_000
+    MAX_HELD = 50_000
+    """PVs made on demand that clients have channels to. More are not found."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__()
@@ -48,7 +53,7 @@ class Database(dict[str, Pv]):
         self._held: dict[str, int] = {}
 
     def __missing__(self, name: str) -> Pv:
-        for resolve in self.resolvers:
+        for resolve in self.resolvers if len(self._held) < self.MAX_HELD else ():
             if (pv := resolve(name)) is not None:
                 if len(self._loose) >= self.MAX_LOOSE:
                     oldest = next(iter(self._loose))
@@ -70,10 +75,21 @@ class Database(dict[str, Pv]):
     def release(self, pv: Pv) -> None:
         """A client has closed a channel to it."""
         name = pv.pvname
-        if name in self._held:
+        if name in self._held and self[name] is pv:
             self._held[name] -= 1
             if not self._held[name]:
                 del self._held[name], self[name]
+
+    def discard(self, pv: Pv) -> None:
+        """A PV made on demand is not to be found any more. Who has a channel to it keeps it."""
+        if self.get(pv.pvname) is pv:
+            self._loose.pop(pv.pvname, None)
+            self._held.pop(pv.pvname, None)
+            del self[pv.pvname]
+
+    def made(self, wanted: Callable[[Pv], bool]) -> list[Pv]:
+        """Those of the PVs made on demand."""
+        return [pv for name in (*self._loose, *self._held) if wanted(pv := self[name])]
 
     def find(self, name: str) -> Found:
         """What a client means by `PV[.FIELD][$][{filter}]`, or by `PV$`. Raises KeyError."""
@@ -85,15 +101,29 @@ class Database(dict[str, Pv]):
             if name.endswith("$"):
                 return self._found(self[name[:-1]], self[name[:-1]], long_string=True)
             raise KeyError(name)
+        # Only what is made on demand has a point in its own name.
+        point = name.find(".")
+        for _ in range(MAX_POINTS):
+            with suppress(KeyError):
+                return self._find_field(name[:point], name[point:])
+            if (point := name.find(".", point + 1)) < 0:
+                break
+        raise KeyError(name)
+
+    def _find_field(self, record: str, rest: str) -> Found:
         try:
-            _, record, field, modifiers = parse_record_field(name)
+            _, _, field, modifiers = parse_record_field(f"record{rest}")
         except ValueError:
-            raise KeyError(name) from None
+            raise KeyError(rest) from None
         text = modifiers.filter_ if modifiers else None
         if text:
-            self._check_filter(name, text)
+            self._check_filter(rest, text)
         long_string = bool(modifiers) and RecordModifiers.long_string in modifiers.modifiers
+        if field and not is_field(field):
+            raise KeyError(field)
         owner = self[record]
+        if owner.waiting is not None:  # what fields it has depends on what it becomes: to be found again
+            return Found(owner, owner, False)
         return self._found(owner, get_field(owner, field or ""), long_string)
 
     def _found(self, owner: Pv, pv: Pv, long_string: bool) -> Found:

@@ -17,7 +17,7 @@ from squirrel_ioc.ioc._scalars import Byte, Choice, Double, Integer, Short, Stri
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.model.values import EPICS_EPOCH_S
 
-__all__ = ["get_field"]
+__all__ = ["get_field", "is_field"]
 
 _SCAN: Final = (
     "Passive",
@@ -120,7 +120,7 @@ _COMMON: Final[Mapping[str, Field]] = {
     "UTAG": _integer(),
     "PROC": _byte(),
     "DISP": _byte(lambda pv: not pv.writable),
-    "UDF": _byte(),
+    "UDF": _byte(lambda pv: pv.status == AlarmStatus.UDF),
     "PACT": _byte(lambda pv: isinstance(pv, Command) and pv.value),
     "PUTF": _byte(),
     "RPRO": _byte(),
@@ -213,6 +213,11 @@ _OF_RECORD: Final[Mapping[str, Mapping[str, Field]]] = {
 _MOVING: Final = frozenset(["TIME", "STAT", "SEVR", "ACKS", "ACKT", "PACT", "NORD", "RVAL"])
 
 
+def is_field(name: str) -> bool:
+    """Whether some record has such a field."""
+    return name == "VAL" or name in _COMMON or any(name in fields for fields in _OF_RECORD.values())
+
+
 def get_field(pv: Pv, name: str) -> Pv:
     """The PV of a record field; the record itself for VAL. Raises KeyError for one that such a record has not."""
     if name in ("", "VAL"):
@@ -229,7 +234,8 @@ def _make(pv: Pv, name: str) -> Pv:
     field = make(pvname=f"{pv.pvname}.{name}", group=pv.group, pvspec=pv.pvspec, value=value(pv), writable=processes)
     field.alarm_source = pv
     field.post(value(pv), pv.stamp)
-    pv.dependents.append(lambda: field.post(value(pv) if name in _MOVING else field.value, pv.stamp))
+    moves = pv.follows or name in _MOVING
+    pv.dependents.append(lambda: field.post(value(pv) if moves else field.value, pv.stamp))
     if processes:
         field.stands_for = pv
         field.on_put = lambda _: pv.put(1)

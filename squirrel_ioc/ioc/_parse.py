@@ -11,7 +11,7 @@ from caproto import ChannelType
 
 from squirrel_ioc.errors import RefusedError
 
-__all__ = ["parse_index", "parse_number", "parse_text", "parse_whole"]
+__all__ = ["parse_index", "parse_number", "parse_text", "parse_whole", "split_labels"]
 
 _MULTILINE_CONTROLS = "\t\n\r"
 
@@ -67,6 +67,12 @@ def parse_text(data: Any, native: Any, limit: int, *, lines: bool = False) -> st
         if (character < " " or character == "\x7f") and character not in allowed:
             raise RefusedError(f"the text has a control character ({character!r}) at position {position}")
     return text
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """Labels, comma separated: each once, in the order they are written."""
+    labels = dict.fromkeys(label.strip() for label in text.split(","))
+    return tuple(label for label in labels if label)
 
 
 def _one(data: Any, native: Any) -> Any:

@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 from squirrel_ioc.errors import ControlPvError
@@ -15,6 +15,7 @@ from squirrel_ioc.ioc._circuit import Circuit
 from squirrel_ioc.ioc._database import Database
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc._udp import ANY, Beacons, SearchServer
+from squirrel_ioc.ioc.pv import Pv
 
 __all__ = ["CaServer", "MAX_CIRCUITS"]
 
@@ -74,6 +75,11 @@ class CaServer:
         await self._beacons.stop()
         await self._writes.stop()
         await self._clients.stop()
+
+    def disconnect(self, owners: Set[Pv]) -> None:
+        """End the channels that clients have to these PVs, which are no more."""
+        for circuit in self._circuits:
+            circuit.disconnect(owners)
 
     async def _listen(self, interface: str) -> asyncio.Server:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

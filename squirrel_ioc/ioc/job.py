@@ -20,6 +20,11 @@ __all__ = ["JobsGroup"]
 
 KINDS: Final = ("None", "Snapshot", "Restore", "Compare", "Import", "Export", "Other")
 STATUSES: Final = ("IDLE", "PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "RETRYING", "ABORTED")
+ALARMS: Final[dict[int, Any]] = {
+    JobStatus.FAILED: AlarmSeverity.MAJOR_ALARM,
+    JobStatus.RETRYING: AlarmSeverity.MINOR_ALARM,
+    JobStatus.ABORTED: AlarmSeverity.MINOR_ALARM,
+}
 RECENT: Final = 50
 
 _MOVE_S: Final = 0.1
@@ -54,11 +59,7 @@ class JobsGroup(Group):
         "STATUS",
         STATUSES,
         "How it stands",
-        alarms={
-            JobStatus.FAILED: AlarmSeverity.MAJOR_ALARM,
-            JobStatus.RETRYING: AlarmSeverity.MINOR_ALARM,
-            JobStatus.ABORTED: AlarmSeverity.MINOR_ALARM,
-        },
+        alarms=ALARMS,
     )
     abort = command("ABORT", "Abort", "Abort the running job")
 

@@ -31,6 +31,7 @@ from caproto.server import PvpropertyData
 
 from squirrel_ioc.errors import RefusedError, SquirrelError
 from squirrel_ioc.ioc._client import Client, FailedError, PendingWrite, pending_write
+from squirrel_ioc.ioc._waiting import Waiting
 from squirrel_ioc.ioc._wire import NO_LIMITS, ConversionError, Elements, Limits, metadata
 from squirrel_ioc.model.values import EPICS_EPOCH_S
 
@@ -80,6 +81,10 @@ class Pv(PvpropertyData):  # type: ignore[misc]  # caproto is not typed
 
     data_type: Any
     records: ClassVar[tuple[str, str]]
+    follows: ClassVar[bool] = False
+    """Whether units, limits and all else that its fields tell can change."""
+    waiting: Waiting | None = None
+    """While it is not known what it looks like: when it is, channels to it can be made."""
     backlog: ClassVar[int] = 16
     """Updates that wait for a slow client, a subscription; the oldest are dropped."""
 

@@ -88,7 +88,17 @@ class RestoreGroup(JobGroup):
     async def _trigger(self) -> None:
         await self._restore(self.snapshot_id.value, [])
 
-    async def _restore(self, snapshot_id: int, accepted: Sequence[tuple[Pv, Any]]) -> None:
+    async def restore_snapshot(self, snapshot_id: int, command: Command) -> None:
+        """As if the id were written to RESTORE:ID; `command`, of another group, reads 1 until it ends."""
+        await self._restore(snapshot_id, [(self.snapshot_id, snapshot_id)], command)
+
+    def refuse(self, reason: str) -> None:
+        """A restore that another group has asked for was refused: say why."""
+        self.refused(self.snapshot_id, reason)
+
+    async def _restore(
+        self, snapshot_id: int, accepted: Sequence[tuple[Pv, Any]], command: Command | None = None
+    ) -> None:
         self._check(snapshot_id, f"snapshot {snapshot_id} does not exist")
         request = RestoreRequest(
             snapshot_id=snapshot_id,
@@ -96,7 +106,7 @@ class RestoreGroup(JobGroup):
             selection=self.selection.value,
             verify=bool(self.verify.value),
         )
-        await self.run_job(request, self.trigger, accepted)
+        await self.run_job(request, command or self.trigger, accepted)
 
     async def restore_names(
         self, snapshot_id: int, names: Sequence[str], command: Command, accepted: Sequence[tuple[Pv, Any]]

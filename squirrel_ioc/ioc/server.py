@@ -14,6 +14,7 @@ from squirrel_ioc.ioc.health import HealthGroup
 from squirrel_ioc.ioc.job import JobsGroup
 from squirrel_ioc.ioc.list import ListGroup
 from squirrel_ioc.ioc.pvs import IocsGroup, PvsGroup
+from squirrel_ioc.ioc.resources import Resources
 from squirrel_ioc.ioc.restore import RestoreGroup
 from squirrel_ioc.ioc.snap import SnapGroup
 
@@ -37,21 +38,28 @@ log = logging.getLogger(__name__)
 
 
 class ControlIoc:
-    """Serves the control PVs of a service. `database` can be given resolvers for PVs that are made on demand."""
+    """Serves the control PVs of a service, those that are always there and those that are made on demand."""
 
     def __init__(self, service: Service) -> None:
         settings = service.settings
         self.database = Database(settings.prefix)
         self._feed = JobFeed(service.jobs)
         self._groups = [group(settings.prefix) for group in GROUPS]
-        self._groups += [group(f"{settings.prefix}{view}:") for view in settings.views for group in VIEW_GROUPS]
         restorer = next(group for group in self._groups if isinstance(group, RestoreGroup))
+        teller = next(group for group in self._groups if isinstance(group, SnapGroup))
+        self._server = CaServer(self.database, settings.interfaces, settings.port)
+        self._resources = Resources(service, self._feed, self.database, restorer, teller, self._server.disconnect)
+        for view in settings.views:
+            for kind in VIEW_GROUPS:
+                group = kind(f"{settings.prefix}{view}:")
+                self._groups.append(group)
+                if isinstance(group, ListGroup):
+                    self._resources.add_view(view, group)
         for group in self._groups:
             if isinstance(group, DiffGroup):
                 group.restorer = restorer
             group.attach(service, self._feed)
             self.database.update(group.pvdb)
-        self._server = CaServer(self.database, settings.interfaces, settings.port)
         self._started: list[Group] = []
 
     async def start(self) -> None:
@@ -62,6 +70,7 @@ class ControlIoc:
                     group.connections = lambda: self._server.connections
                 self._started.append(group)
                 await group.start()
+            await self._resources.start()
             await self._server.start()
         except BaseException:
             await self.stop()
@@ -72,6 +81,7 @@ class ControlIoc:
         """Disconnect the clients and end every task. Jobs go on."""
         self._feed.close()
         await self._server.stop()
+        await self._resources.stop()
         for group in reversed(self._started):
             await group.stop()
         self._started.clear()

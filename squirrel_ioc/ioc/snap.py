@@ -7,9 +7,10 @@ from typing import Any
 
 from squirrel_ioc.ioc._declare import choice, command, double, integer, string, strings, text
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup
+from squirrel_ioc.ioc._parse import split_labels
 from squirrel_ioc.ioc._results import iso_time
 from squirrel_ioc.ioc._selection import selection_writer
-from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.ioc.pv import Pv, now
 from squirrel_ioc.model.job import JobInfo, JobKind, SnapshotRequest, SnapshotResult
 
 __all__ = ["SnapGroup"]
@@ -54,14 +55,17 @@ class SnapGroup(JobGroup):
         await self._take(title, [(self.at_once, title), (self.title, title)])
 
     async def _take(self, title: str, accepted: Sequence[tuple[Pv, Any]]) -> None:
-        labels = dict.fromkeys(label.strip() for label in self.labels.value.split(","))
         request = SnapshotRequest(
             title=title.strip(),
             comment=self.comment.value,
-            labels=tuple(label for label in labels if label),
+            labels=split_labels(self.labels.value),
             selection=self.selection.value,
         )
         await self.run_job(request, self.trigger, accepted)
+
+    def tell(self, text: str) -> None:
+        """Show something about snapshots in MSG: what was done to one by its own PVs, or why it was refused."""
+        self.msg.post(text, now())
 
     def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
         """Of a snapshot that was stored."""

@@ -1,0 +1,114 @@
+"""Resources: every stored thing has a name. Contract section 7.
+
+Which names there are is told from memory (`StoreIndex`); a PV is made when somebody looks for it, and is gone with the
+last client. `Database` asks `resolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Set
+from typing import Final
+
+from squirrel_ioc.ioc._database import Database
+from squirrel_ioc.ioc._feed import JobFeed
+from squirrel_ioc.ioc._index import StoreIndex
+from squirrel_ioc.ioc._loader import Loader
+from squirrel_ioc.ioc._resource import Context
+from squirrel_ioc.ioc._resource_jobs import JobResources
+from squirrel_ioc.ioc._resource_snapshot import Restorer, Snapshots, Teller
+from squirrel_ioc.ioc._resource_values import ReferenceValues
+from squirrel_ioc.ioc._service import Service
+from squirrel_ioc.ioc._tasks import Tasks
+from squirrel_ioc.ioc.hist import Histories
+from squirrel_ioc.ioc.list import ListGroup
+from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.store import RESYNC, StoreEvent
+
+__all__ = ["Resources"]
+
+Family = Callable[[str, str], Pv | None]
+
+
+class Resources:
+    """Makes the PVs SNAP:<id>:*, REF:*, JOB:<id>:* and HIST:*, and keeps them up to date.
+
+    `disconnect` ends the channels that clients have to PVs. Each of `views` has histories of its own, of the
+    snapshots that its LIST lets through.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        feed: JobFeed,
+        database: Database,
+        restorer: Restorer,
+        teller: Teller,
+        disconnect: Callable[[Set[Pv]], None],
+    ) -> None:
+        self._database = database
+        self._disconnect = disconnect
+        self._tasks: Final = Tasks()
+        self._index = StoreIndex(service.store)
+        self._loader = Loader(service.store)
+        self._context = Context(service, database, self._index, self._loader, self._tasks, self._drop)
+        self._snapshots = Snapshots(self._context, restorer, teller)
+        self._reference = ReferenceValues(self._context)
+        self._jobs = JobResources(self._context)
+        self._histories = [Histories(self._context, f"{database.prefix}HIST:")]
+        self._families: dict[str, Family] = {
+            "SNAP": self._snapshots.resolve,
+            "REF": self._reference.resolve,
+            "JOB": self._jobs.resolve,
+            "HIST": self._histories[0].resolve,
+        }
+        self._views: dict[str, Family] = {}
+        self._index.on_changed = self._snapshots.changed
+        self._index.on_gone = self._snapshots.gone
+        self._index.on_reference = self._reference.follow
+        self._index.on_job = self._jobs.stored
+        self._stop_listening: Callable[[], None] = lambda: None
+        feed.observe(self._jobs.changed)
+
+    def add_view(self, view: str, listing: ListGroup) -> None:
+        """A view, with its LIST."""
+        histories = Histories(self._context, f"{self._database.prefix}{view}:HIST:", lambda: listing.filter)
+        listing.filter_changed = histories.changed
+        self._histories.append(histories)
+        self._views[view] = histories.resolve
+
+    async def start(self) -> None:
+        """Learn what is stored, then answer."""
+        self._stop_listening = self._context.service.store.listen(self._heard)
+        await self._index.start()
+        self._database.resolvers.append(self.resolve)
+
+    async def stop(self) -> None:
+        """Follow nothing any more."""
+        self._stop_listening()
+        await self._index.stop()
+        await self._loader.stop()
+        await self._tasks.stop()
+
+    def resolve(self, pvname: str) -> Pv | None:
+        """The PV of exactly this name; None when there is none, in microseconds."""
+        head, colon, rest = pvname[len(self._database.prefix) :].partition(":")
+        if not colon:
+            return None
+        family = self._families.get(head)
+        if family is None:
+            view = self._views.get(head)
+            if view is None or not rest.startswith("HIST:"):
+                return None
+            return view(pvname, rest[5:])
+        return family(pvname, rest)
+
+    def _heard(self, event: StoreEvent) -> None:
+        if event.kind in ("snapshot", RESYNC):
+            for histories in self._histories:
+                histories.changed()
+
+    def _drop(self, pvs: Collection[Pv]) -> None:
+        """There are no such PVs any more: clients are disconnected, and find what there is now."""
+        for pv in pvs:
+            self._context.fetched(pv, good=False)
+        self._disconnect(set(pvs))
