@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from caproto import AlarmSeverity, ChannelType
 
+from squirrel_ioc.ioc._arrays import MAX_LONG_TEXT, MAX_NAMES
+from squirrel_ioc.ioc._diff_listing import PAGE_ROWS
+from squirrel_ioc.ioc._jobgroup import ABORT_TIMEOUT_S
 from squirrel_ioc.ioc._scalars import Choice, Integer
+from squirrel_ioc.ioc._server import MAX_CIRCUITS
+from squirrel_ioc.ioc.list import MAX_SIZE
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.ioc.server import GROUPS
+from squirrel_ioc.jobs.queue import MAX_QUEUED
+from squirrel_ioc.model.job import MAX_NAMES_IN_ROW
+from squirrel_ioc.model.values import STRING_SIZE
 
-__all__ = ["PvInfo", "static_groups", "static_pvs"]
+__all__ = ["BOUNDS", "PvInfo", "static_groups", "static_pvs"]
+
+BOUNDS: Final[Mapping[str, int]] = {
+    "names": MAX_NAMES,
+    "long_text": MAX_LONG_TEXT >> 20,
+    "string": STRING_SIZE - 1,
+    "names_in_row": MAX_NAMES_IN_ROW,
+    "clients": MAX_CIRCUITS,
+    "queued": MAX_QUEUED,
+    "abort": int(ABORT_TIMEOUT_S),
+    "rows": PAGE_ROWS,
+    "size": MAX_SIZE,
+}
+"""Numbers that the PV reference names."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,12 @@
+"""What people see of the control PVs: panels for Phoebus, and the PV reference.
+
+The panels are made from the declarations of the PVs, so that their names cannot drift, and kept as files beside this
+one. `python -m squirrel_ioc.panels` writes them anew, and the PV reference into the README.
+"""
+
+from __future__ import annotations
+
+from squirrel_ioc.panels._make import PANELS, panel_files, write_panels
+from squirrel_ioc.panels._parts import MAIN
+
+__all__ = ["MAIN", "PANELS", "panel_files", "write_panels"]
