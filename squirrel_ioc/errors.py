@@ -10,6 +10,7 @@ __all__ = [
     "CatalogueError",
     "SelectionError",
     "RefusedError",
+    "UnknownPvError",
     "StoreError",
     "DatabaseDownError",
     "ChannelAccessError",
@@ -45,6 +46,10 @@ class SelectionError(SquirrelError):
 
 class RefusedError(SquirrelError):
     """A request was refused before anything was started or changed."""
+
+
+class UnknownPvError(RefusedError):
+    """A PV is named that is not in the catalogue."""
 
 
 class StoreError(SquirrelError):

@@ -1,7 +1,8 @@
 """The store: snapshots, the catalogue and the rows of jobs in PostgreSQL."""
 
+from squirrel_ioc.store.catalogue import StoredCatalogue
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.store import Store
 from squirrel_ioc.store.watch import RESYNC, DbStatus, StoreEvent
 
-__all__ = ["Store", "DbStatus", "StoreEvent", "RESYNC", "EmbeddedServer"]
+__all__ = ["Store", "StoredCatalogue", "DbStatus", "StoreEvent", "RESYNC", "EmbeddedServer"]

@@ -3,153 +3,206 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
 
-from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.errors import StoreError
+from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.model.inventory import Edit, Inventory, Summary
+from squirrel_ioc.store._catalogue_rows import (
+    COLUMNS,
+    SELECT,
+    Positions,
+    Row,
+    entries_by_name,
+    inventory_of,
+    records,
+    rows_of,
+)
 from squirrel_ioc.store.database import Connection, Database
 from squirrel_ioc.store.lists import ChannelLists
 
-__all__ = ["Catalogues"]
+__all__ = ["Catalogues", "StoredCatalogue"]
 
 _LOCK_KEY: Final = 0x5351_524C_0004
 _LOCK = "SELECT pg_advisory_xact_lock($1)"
-_CURRENT = "SELECT id, digest, list_id FROM catalogue_version ORDER BY id DESC LIMIT 1"
-_NEW_VERSION = "INSERT INTO catalogue_version (digest, size, list_id) VALUES ($1, $2, $3) RETURNING id"
+_CURRENT = "SELECT id, list_id, made_by, summary FROM catalogue_version ORDER BY id DESC LIMIT 1"
+_NEW_VERSION = """
+INSERT INTO catalogue_version (size, list_id, made_by, summary) VALUES ($1, $2, $3, $4) RETURNING id
+"""
+_OLD_LISTS = """
+WITH old AS (SELECT id, list_id FROM catalogue_version WHERE id < $1 AND list_id IS NOT NULL),
+    gone AS (UPDATE catalogue_version SET list_id = NULL FROM old WHERE catalogue_version.id = old.id)
+SELECT DISTINCT list_id FROM old
+"""
 
-_COLUMNS: Final = (
-    "channel_id",
-    "readback_id",
-    "description",
-    "device",
-    "tags",
-    "atol",
-    "rtol",
-    "read_only",
-    "write_order",
-    "max_step",
-    "step_period",
-    "position",
-)
+_IN_FORCE = f"{SELECT} WHERE retired_at IS NULL OR removed ORDER BY position"
+_FORMER = f"{SELECT} WHERE setpoint.name = ANY ($1::text[]) AND retired_at IS NOT NULL"
 _STAGE = "CREATE TEMPORARY TABLE new_pv (LIKE pv INCLUDING DEFAULTS) ON COMMIT DROP"
 _RETIRE = """
-UPDATE pv SET retired_at = now()
-WHERE retired_at IS NULL AND NOT EXISTS (SELECT FROM new_pv WHERE new_pv.channel_id = pv.channel_id)
+UPDATE pv SET retired_at = coalesce(retired_at, now()), file_entry = NULL, removed = false
+WHERE channel_id = ANY ($1::int[])
 """
 _MERGE = """
 INSERT INTO pv SELECT * FROM new_pv ORDER BY position
 ON CONFLICT (channel_id) DO UPDATE SET readback_id = excluded.readback_id, description = excluded.description,
     device = excluded.device, tags = excluded.tags, atol = excluded.atol, rtol = excluded.rtol,
     read_only = excluded.read_only, write_order = excluded.write_order, max_step = excluded.max_step,
-    step_period = excluded.step_period, position = excluded.position, retired_at = NULL
+    step_period = excluded.step_period, position = excluded.position,
+    retired_at = CASE WHEN excluded.removed THEN coalesce(pv.retired_at, excluded.retired_at) END,
+    origin = excluded.origin, file_entry = excluded.file_entry, removed = excluded.removed
 """
-_LOAD = """
-SELECT setpoint.name AS setpoint, readback.name AS readback, description, device, tags, atol, rtol, read_only,
-    write_order, max_step, step_period
-FROM pv JOIN channel AS setpoint ON setpoint.id = channel_id LEFT JOIN channel AS readback ON readback.id = readback_id
-WHERE retired_at IS NULL ORDER BY position
-"""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCatalogue:
+    """A version of the catalogue, where its entries come from, who made it, and what that changed, in words.
+
+    The rest is the store's own.
+    """
+
+    catalogue: Catalogue
+    inventory: Inventory
+    made_by: str
+    summary: str
+    list_id: int
+    positions: Positions
+
+
+_NEVER: Final = StoredCatalogue(Catalogue((), ChannelList((), np.zeros(0, np.int32), 0)), Inventory(), "", "", 0, {})
 
 
 class Catalogues:
-    """The catalogue of one database and its versions."""
+    """The catalogue of one database and its versions. Changes are one after the other, whoever makes them."""
 
     def __init__(self, database: Database, lists: ChannelLists) -> None:
         self._database = database
         self._lists = lists
+        self._known = _NEVER
 
-    async def save(self, entries: Sequence[Entry]) -> Catalogue:
-        """See `Store.save_catalogue`."""
-        digest, tags = await asyncio.to_thread(_digest, entries)
-        names = Catalogue.channel_names(entries)
-        async with self._database.transaction("storing the catalogue") as connection:
-            await connection.execute(_LOCK, _LOCK_KEY)
-            current = await connection.fetchrow(_CURRENT)
-            if current is not None and current["digest"] == digest:
-                channels = await self._lists.load(connection, current["list_id"])
-                return Catalogue(tuple(entries), channels, current["id"])
-            ids = await self._lists.number(connection, names)
-            new = ChannelList(tuple(names), ids, len(entries))
-            list_id, channels = await self._lists.ensure(connection, new)
-            await _write_entries(connection, entries, tags, channels)
-            version = await connection.fetchval(_NEW_VERSION, digest, len(entries), list_id)
-        return Catalogue(tuple(entries), self._lists.remember(list_id, channels), version)
-
-    async def load(self) -> Catalogue:
-        """See `Store.load_catalogue`."""
+    async def load(self) -> StoredCatalogue:
+        """See `Store.load_inventory`."""
         async with (
             self._database.connection("loading the catalogue") as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            current = await connection.fetchrow(_CURRENT)
-            if current is None:
-                return Catalogue((), ChannelList((), np.zeros(0, np.int32), 0))
-            rows = await connection.fetch(_LOAD)
-            channels = await self._lists.load(connection, current["list_id"])
-        entries = await asyncio.to_thread(lambda: tuple(map(_entry, rows)))
-        return Catalogue(entries, channels, current["id"])
+            return await self._load(connection)
+
+    async def change(self, edit: Edit, made_by: str, names: Collection[str]) -> tuple[StoredCatalogue, Summary]:
+        """See `Store.change_catalogue`."""
+        async with self._database.transaction("storing the catalogue") as connection:
+            await connection.execute(_LOCK, _LOCK_KEY)
+            before = await self._load(connection)
+            former = entries_by_name(await connection.fetch(_FORMER, list(names))) if names else {}
+            change = await asyncio.to_thread(lambda: _Change(before, edit(before.inventory, former)))
+            if before.catalogue.version and not change.rows and not change.gone:
+                return before, change.summary
+            stored = await self._store(connection, change, made_by)
+        stored = self._committed(stored)
+        await self._drop_old_lists(stored.catalogue.version)
+        return stored, change.summary
+
+    async def _load(self, connection: Connection) -> StoredCatalogue:
+        current = await connection.fetchrow(_CURRENT)
+        if current is None:
+            return _NEVER
+        if current["id"] == self._known.catalogue.version:
+            return self._known
+        rows = await connection.fetch(_IN_FORCE)
+        channels = await self._lists.load(connection, current["list_id"])
+        inventory, positions = await asyncio.to_thread(inventory_of, rows)
+        catalogue = Catalogue(inventory.entries, channels, current["id"])
+        made_by, summary = current["made_by"], current["summary"]
+        return self._keep(StoredCatalogue(catalogue, inventory, made_by, summary, current["list_id"], positions))
+
+    async def _store(self, connection: Connection, change: _Change, made_by: str) -> StoredCatalogue:
+        before, number = change.before, change.number
+        if change.unknown:
+            ids = await self._lists.number(connection, change.unknown)
+            number.update(zip(change.unknown, ids.tolist(), strict=True))
+        list_id, channels = before.list_id, before.catalogue.channels
+        if change.channels is not None or not list_id:
+            names = change.channels or ()
+            ids = np.fromiter(map(number.__getitem__, names), np.int32, len(names))
+            list_id, channels = await self._lists.ensure(connection, ChannelList(names, ids, len(change.after)))
+        await connection.execute(_STAGE)
+        rows = records(change.rows, number, datetime.now(UTC))
+        await connection.copy_records_to_table("new_pv", records=rows, columns=COLUMNS)
+        await connection.execute(_RETIRE, [number[name] for name in change.gone])
+        await connection.execute(_MERGE)
+        await connection.execute("DROP TABLE new_pv")
+        summary = str(change.summary)
+        version = await connection.fetchval(_NEW_VERSION, len(change.after), list_id, made_by, summary)
+        catalogue = Catalogue(change.after.entries, channels, version)
+        return StoredCatalogue(catalogue, change.after, made_by, summary, list_id, change.positions)
+
+    def _committed(self, stored: StoredCatalogue) -> StoredCatalogue:
+        """Once it is committed: its channels are the one object of their list."""
+        catalogue = stored.catalogue
+        channels = self._lists.remember(stored.list_id, catalogue.channels)
+        if channels is not catalogue.channels:
+            stored = replace(stored, catalogue=replace(catalogue, channels=channels))
+        return self._keep(stored)
+
+    def _keep(self, stored: StoredCatalogue) -> StoredCatalogue:
+        if stored.catalogue.version > self._known.catalogue.version:
+            self._known = stored
+        return stored
+
+    async def _drop_old_lists(self, version: int) -> None:
+        """The lists of older versions, as far as no snapshot has them. That this fails does no harm."""
+        try:
+            async with self._database.transaction("dropping old lists of channels") as connection:
+                for row in await connection.fetch(_OLD_LISTS, version):
+                    await self._lists.drop_unused(connection, row["list_id"])
+        except StoreError as error:
+            _log.warning("%s", error)
 
 
-async def _write_entries(
-    connection: Connection, entries: Sequence[Entry], tags: Sequence[str], channels: ChannelList
-) -> None:
-    number = dict(zip(channels.names, channels.ids.tolist(), strict=True))
-    records = (
-        (
-            number[e.setpoint],
-            number[e.readback] if e.readback else None,
-            e.description,
-            e.device,
-            t,
-            e.atol,
-            e.rtol,
-            e.read_only,
-            e.order,
-            e.max_step,
-            e.step_period,
-            position,
-        )
-        for position, (e, t) in enumerate(zip(entries, tags, strict=True))
-    )
-    await connection.execute(_STAGE)
-    await connection.copy_records_to_table("new_pv", records=records, columns=_COLUMNS)
-    await connection.execute(_RETIRE)
-    await connection.execute(_MERGE)
-    await connection.execute("DROP TABLE new_pv")
+class _Change:
+    """What is to be written to get from a stored catalogue to another one.
+
+    `rows` are those that are not as they were, `gone` the names of rows to be retired, `positions` those of all
+    entries, `channels` the names of all channels (None: they are the same). `number` are the numbers that are known
+    of channels, `unknown` the names that need one.
+    """
+
+    def __init__(self, before: StoredCatalogue, after: Inventory) -> None:
+        self.before, self.after = before, after
+        self.summary = Summary.of(before.inventory, after)
+        self.positions = _positions(before.positions, [e.setpoint for e in after.entries])
+        was = {row.entry.setpoint: row for row in rows_of(before.inventory, before.positions)}
+        now = list(rows_of(after, self.positions))
+        self.rows = [row for row in now if not _same(was.get(row.entry.setpoint), row)]
+        self.gone = list(was.keys() - {row.entry.setpoint for row in now})
+        old, names = before.catalogue.channels, tuple(Catalogue.channel_names(after.entries))
+        self.channels = None if old.names == names and old.setpoints == len(after) else names
+        self.number: dict[str, int] = dict(zip(old.names, old.ids.tolist(), strict=True))
+        named = [*names, *self.gone, *Catalogue.channel_names([row.entry for row in self.rows])]
+        self.unknown = [name for name in dict.fromkeys(named) if name not in self.number]
 
 
-def _digest(entries: Sequence[Entry]) -> tuple[bytes, list[str]]:
-    """What tells two catalogues apart, and the tags of each entry as JSON."""
-    digest = hashlib.sha256()
-    tags = []
-    for e in entries:
-        text = json.dumps(dict(e.tags), sort_keys=True)
-        tags.append(text)
-        numbers = (e.atol, e.rtol, e.read_only, e.order, e.max_step, e.step_period)
-        digest.update(json.dumps((e.setpoint, e.readback, e.description, e.device, text, *numbers)).encode())
-    return digest.digest(), tags
+def _same(was: Row | None, now: Row) -> bool:
+    if was is None or (was.position, was.origin, was.removed) != (now.position, now.origin, now.removed):
+        return False
+    return (was.entry is now.entry or was.entry == now.entry) and was.filed == now.filed
 
 
-def _entry(row: Any) -> Entry:
-    return Entry(
-        setpoint=row["setpoint"],
-        readback=row["readback"],
-        description=row["description"],
-        device=row["device"],
-        tags=_tags(row["tags"]),
-        atol=row["atol"],
-        rtol=row["rtol"],
-        read_only=row["read_only"],
-        order=row["write_order"],
-        max_step=row["max_step"],
-        step_period=row["step_period"],
-    )
-
-
-def _tags(text: str) -> Mapping[str, tuple[str, ...]]:
-    return {group: tuple(values) for group, values in json.loads(text).items()}
+def _positions(old: Positions, names: Sequence[str]) -> dict[str, int]:
+    """Positions for these names in this order: those they have, where that can be, so that few rows change."""
+    positions: dict[str, int] = {}
+    last = -1
+    for name in names:
+        position = old.get(name, last + 1)
+        if position <= last:
+            return {name: i for i, name in enumerate(names)}
+        positions[name] = last = position
+    return positions

@@ -16,10 +16,11 @@ from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.inventory import Edit, Summary
 from squirrel_ioc.model.job import JobInfo, JobKind
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
 from squirrel_ioc.resources import migrations_dir
-from squirrel_ioc.store.catalogue import Catalogues
+from squirrel_ioc.store.catalogue import Catalogues, StoredCatalogue
 from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import translated
@@ -142,13 +143,29 @@ class Store:
     async def save_catalogue(self, entries: Sequence[Entry]) -> Catalogue:
         """Make these entries the catalogue, in one transaction; the same entries again change nothing.
 
-        What is not among them is retired: old snapshots keep its values, and it can come back.
+        What is not among them is retired: old snapshots keep its values, and it can come back. This is a change by
+        hand, see `squirrel_ioc.model.inventory`.
         """
-        return await self._catalogues.save(entries)
+        stored, _ = await self.change_catalogue(lambda inventory, _: inventory.replaced(entries))
+        return stored.catalogue
 
     async def load_catalogue(self) -> Catalogue:
         """The catalogue in force; empty, of version 0, when there has never been one."""
+        return (await self._catalogues.load()).catalogue
+
+    async def load_inventory(self) -> StoredCatalogue:
+        """The catalogue in force, and where its entries come from."""
         return await self._catalogues.load()
+
+    async def change_catalogue(
+        self, edit: Edit, *, made_by: str = "", names: Collection[str] = ()
+    ) -> tuple[StoredCatalogue, Summary]:
+        """Change the catalogue in one transaction; what comes of it, and what has changed.
+
+        No other process changes it meanwhile. `edit` runs in a thread; it is also given the entries of those `names`
+        that were in the catalogue once. Whatever it raises leaves everything as it was; so does what changes nothing.
+        """
+        return await self._catalogues.change(edit, made_by, names)
 
     async def save_snapshot(
         self,

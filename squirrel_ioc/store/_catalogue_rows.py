@@ -1,0 +1,166 @@
+"""Rows of the table pv: entries as they go in and come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.inventory import Inventory
+
+__all__ = ["COLUMNS", "SELECT", "Positions", "Row", "inventory_of", "entries_by_name", "records", "rows_of"]
+
+COLUMNS: Final = (
+    "channel_id",
+    "readback_id",
+    "description",
+    "device",
+    "tags",
+    "atol",
+    "rtol",
+    "read_only",
+    "write_order",
+    "max_step",
+    "step_period",
+    "position",
+    "retired_at",
+    "origin",
+    "file_entry",
+    "removed",
+)
+
+SELECT: Final = """
+SELECT setpoint.name AS setpoint, readback.name AS readback, description, device, tags, atol, rtol, read_only,
+    write_order, max_step, step_period, position, origin, file_entry, removed
+FROM pv JOIN channel AS setpoint ON setpoint.id = channel_id LEFT JOIN channel AS readback ON readback.id = readback_id
+"""
+
+Positions = Mapping[str, int]
+"""Where each entry in force stands, ascending and with gaps."""
+
+_ADDED: Final = "added"
+_FILE: Final = "file"
+_NUMBERS: Final = frozenset(["atol", "rtol", "max_step", "step_period"])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a row says of an entry, beside its channels' numbers."""
+
+    entry: Entry
+    position: int
+    origin: str
+    filed: Entry | None
+    removed: bool
+
+
+def rows_of(inventory: Inventory, positions: Positions) -> Iterator[Row]:
+    """One for each entry in force, and for each that was removed by hand."""
+    added, filed = inventory.added, inventory.filed
+    for entry in inventory.entries:
+        name = entry.setpoint
+        yield Row(entry, positions[name], _ADDED if name in added else _FILE, filed.get(name), False)
+    for name, entry in inventory.removed.items():
+        yield Row(entry, 0, _FILE, filed.get(name), True)
+
+
+def records(rows: Iterable[Row], number: Mapping[str, int], now: datetime) -> Iterator[tuple[Any, ...]]:
+    """Rows as COLUMNS. `number` gives the channels' numbers."""
+    texts: dict[int, str] = {}
+    for row in rows:
+        e = row.entry
+        if (tags := texts.get(id(e.tags))) is None:
+            tags = texts[id(e.tags)] = json.dumps(dict(e.tags))
+        yield (
+            number[e.setpoint],
+            number[e.readback] if e.readback else None,
+            e.description,
+            e.device,
+            tags,
+            e.atol,
+            e.rtol,
+            e.read_only,
+            e.order,
+            e.max_step,
+            e.step_period,
+            row.position,
+            now if row.removed else None,
+            row.origin,
+            None if row.filed is None else _to_json(row.filed),
+            row.removed,
+        )
+
+
+@dataclass
+class _Tags:
+    """Many entries have the same tags: they share them."""
+
+    known: dict[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def of(self, text: str) -> Mapping[str, tuple[str, ...]]:
+        if (tags := self.known.get(text)) is None:
+            tags = self.known[text] = {group: tuple(values) for group, values in json.loads(text).items()}
+        return tags
+
+
+def inventory_of(rows: Sequence[Any]) -> tuple[Inventory, Positions]:
+    """What rows of SELECT, in the order of their positions, say."""
+    shared = _Tags()
+    entries, removed, added, filed = [], {}, set(), {}
+    positions = {}
+    for row in rows:
+        entry = _entry(row, shared)
+        name = entry.setpoint
+        if row["file_entry"] is not None:
+            filed[name] = _from_json(name, row["file_entry"])
+        if row["removed"]:
+            removed[name] = entry
+            continue
+        entries.append(entry)
+        positions[name] = row["position"]
+        if row["origin"] == _ADDED:
+            added.add(name)
+    return Inventory(tuple(entries), frozenset(added), filed, removed), positions
+
+
+def entries_by_name(rows: Sequence[Any]) -> dict[str, Entry]:
+    """The entries of rows of SELECT."""
+    shared = _Tags()
+    return {row["setpoint"]: _entry(row, shared) for row in rows}
+
+
+def _entry(row: Any, shared: _Tags) -> Entry:
+    return Entry(
+        setpoint=row["setpoint"],
+        readback=row["readback"],
+        description=row["description"],
+        device=row["device"],
+        tags=shared.of(row["tags"]),
+        atol=row["atol"],
+        rtol=row["rtol"],
+        read_only=row["read_only"],
+        order=row["write_order"],
+        max_step=row["max_step"],
+        step_period=row["step_period"],
+    )
+
+
+def _to_json(entry: Entry) -> str:
+    """Without the name. Numbers are text, as JSON has no infinity."""
+    plain: dict[str, Any] = {"tags": dict(entry.tags)}
+    for name in ("readback", "description", "device", "atol", "rtol", "read_only", "order", "max_step", "step_period"):
+        value = getattr(entry, name)
+        plain[name] = repr(value) if name in _NUMBERS and value is not None else value
+    return json.dumps(plain)
+
+
+def _from_json(name: str, text: str) -> Entry:
+    plain = json.loads(text)
+    for number in _NUMBERS:
+        if plain[number] is not None:
+            plain[number] = float(plain[number])
+    plain["tags"] = {group: tuple(tags) for group, tags in plain["tags"].items()}
+    return Entry(name, **plain)
