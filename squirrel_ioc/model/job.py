@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from enum import IntEnum
 from typing import Any, ClassVar
 
-from squirrel_ioc.model.compare import Comparison
-from squirrel_ioc.model.difftable import DiffTable, Show, side_text
+from squirrel_ioc.model._job_results import (
+    MAX_NAMES_IN_ROW,
+    CompareResult,
+    FileResult,
+    RestoreResult,
+    SnapshotResult,
+)
+from squirrel_ioc.model._job_states import JobKind, JobStatus, Outcome, RestoreMode
+from squirrel_ioc.model.difftable import Show
 
 __all__ = [
     "JobKind",
@@ -19,66 +25,18 @@ __all__ = [
     "SnapshotRequest",
     "RestoreRequest",
     "CompareRequest",
+    "ImportRequest",
+    "ExportRequest",
     "Request",
     "SnapshotResult",
     "RestoreResult",
     "CompareResult",
+    "FileResult",
     "Result",
     "JobInfo",
+    "MAX_NAMES_IN_ROW",
     "request_from_json",
 ]
-
-MAX_NAMES_IN_ROW = 1000
-"""Names of bad or missing PVs that a job's row keeps; the control PVs show all of them."""
-
-
-class JobKind(IntEnum):
-    """JOB:KIND, in the order of its states."""
-
-    NONE = 0
-    SNAPSHOT = 1
-    RESTORE = 2
-    COMPARE = 3
-    IMPORT = 4
-    EXPORT = 5
-    OTHER = 6
-
-
-class JobStatus(IntEnum):
-    """JOB:STATUS, in the order of its states."""
-
-    IDLE = 0
-    PENDING = 1
-    IN_PROGRESS = 2
-    COMPLETED = 3
-    FAILED = 4
-    RETRYING = 5
-    ABORTED = 6
-
-    @property
-    def terminal(self) -> bool:
-        """Whether a job in this state has ended."""
-        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.ABORTED)
-
-
-class Outcome(IntEnum):
-    """STATUS of a group of control PVs, in the order of its states."""
-
-    NONE = 0
-    RUNNING = 1
-    OK = 2
-    PARTIAL = 3
-    FAILED = 4
-    REFUSED = 5
-    ABORTED = 6
-
-
-class RestoreMode(IntEnum):
-    """RESTORE:MODE, in the order of its states."""
-
-    CHANGED = 0
-    ALL = 1
-    DRY_RUN = 2
 
 
 @dataclass(frozen=True)
@@ -120,9 +78,31 @@ class CompareRequest:
     show: Show = Show.DIFFERENT
 
 
-Request = SnapshotRequest | RestoreRequest | CompareRequest
+@dataclass(frozen=True)
+class ImportRequest:
+    """Make a snapshot of a file of the exchange folder. An empty format is found out, an empty title is the file's."""
 
-_REQUESTS: dict[JobKind, type[Request]] = {c.kind: c for c in (SnapshotRequest, RestoreRequest, CompareRequest)}
+    kind: ClassVar[JobKind] = JobKind.IMPORT
+    file: str
+    format: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Write a snapshot to a new file of the exchange folder. An empty format is told by the name of the file."""
+
+    kind: ClassVar[JobKind] = JobKind.EXPORT
+    snapshot_id: int
+    file: str
+    format: str = ""
+
+
+Request = SnapshotRequest | RestoreRequest | CompareRequest | ImportRequest | ExportRequest
+
+_REQUESTS: dict[JobKind, type[Request]] = {
+    c.kind: c for c in (SnapshotRequest, RestoreRequest, CompareRequest, ImportRequest, ExportRequest)
+}
 
 
 def request_from_json(kind: JobKind, data: Mapping[str, Any]) -> Request:
@@ -137,138 +117,7 @@ def request_from_json(kind: JobKind, data: Mapping[str, Any]) -> Request:
     return cls(**values)
 
 
-@dataclass(frozen=True)
-class SnapshotResult:
-    """How a snapshot ended. `missing_names` with `missing_reasons` are all PVs that had no value."""
-
-    snapshot_id: int
-    title: str
-    taken: datetime
-    count: int
-    missing: int
-    missing_names: tuple[str, ...] = ()
-    missing_reasons: tuple[str, ...] = ()
-    duration_s: float = 0.0
-
-    @property
-    def outcome(self) -> Outcome:
-        """PARTIAL when a PV had no value."""
-        return Outcome.PARTIAL if self.missing else Outcome.OK
-
-    def summary(self) -> str:
-        """One line for a person."""
-        text = f"snapshot {self.snapshot_id}: {self.count} PVs stored"
-        if self.missing:
-            text += f", {self.missing} without a value ({self.missing_names[0]}: {self.missing_reasons[0]})"
-        return text
-
-    def to_json(self) -> dict[str, Any]:
-        """For the job's row."""
-        return _to_json(self)
-
-
-@dataclass(frozen=True)
-class RestoreResult:
-    """How a restore ended: total == written + unchanged + skipped + failed + mismatch.
-
-    In a dry run `written` counts what would be written. `backup_id` is 0 when nothing was to be written.
-    """
-
-    snapshot_id: int
-    mode: RestoreMode
-    outcome: Outcome
-    total: int
-    written: int
-    unchanged: int
-    skipped: int
-    failed: int
-    mismatch: int
-    backup_id: int = 0
-    bad_names: tuple[str, ...] = ()
-    bad_reasons: tuple[str, ...] = ()
-    duration_s: float = 0.0
-
-    def summary(self) -> str:
-        """One line for a person."""
-        verb = "would be written" if self.mode is RestoreMode.DRY_RUN else "written"
-        text = f"snapshot {self.snapshot_id}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
-        for number, word in ((self.skipped, "skipped"), (self.failed, "failed"), (self.mismatch, "mismatch")):
-            if number:
-                text += f", {number} {word}"
-        return f"{text} ({self.bad_names[0]}: {self.bad_reasons[0]})" if self.bad_names else text
-
-    def to_json(self) -> dict[str, Any]:
-        """For the job's row."""
-        return _to_json(self)
-
-
-@dataclass(frozen=True)
-class CompareResult:
-    """What a comparison found. The columns stay in the process that made them; the job's row keeps the counts.
-
-    `different` PVs have two values that are not the same, `missing` one side only, `compared` both. `a` and `b` are
-    as they were asked for; `snapshot_a` and `snapshot_b` are the snapshots they stood for, 0 of the live machine.
-    """
-
-    a: int
-    b: int
-    snapshot_a: int
-    snapshot_b: int
-    comparison: Comparison
-    table: DiffTable
-    """The rows that the request's `show` wants, texts cut to what a DBR_STRING carries."""
-    unread: int
-    """PVs of the live machine that gave no value."""
-    duration_s: float = 0.0
-
-    @property
-    def different(self) -> int:
-        """PVs that differ."""
-        return int(self.comparison.different.sum())
-
-    @property
-    def missing(self) -> int:
-        """PVs with a value on one side only."""
-        return int(self.comparison.missing.sum())
-
-    @property
-    def compared(self) -> int:
-        """PVs with a value on both sides."""
-        return int(self.comparison.compared.sum())
-
-    @property
-    def outcome(self) -> Outcome:
-        """PARTIAL when the live machine did not give every value."""
-        return Outcome.PARTIAL if self.unread else Outcome.OK
-
-    def summary(self) -> str:
-        """One line for a person."""
-        sides = f"{side_text(self.a, self.snapshot_a)} and {side_text(self.b, self.snapshot_b)}"
-        text = f"{sides}: {self.different} of {self.compared} PVs differ"
-        if self.missing:
-            text += f", {self.missing} on one side only"
-        if self.unread:
-            text += f", {self.unread} could not be read"
-        return text
-
-    def to_json(self) -> dict[str, Any]:
-        """For the job's row."""
-        counts = {"different": self.different, "missing": self.missing, "compared": self.compared}
-        sides = {"a": self.a, "b": self.b, "snapshot_a": self.snapshot_a, "snapshot_b": self.snapshot_b}
-        return {**sides, **counts, "unread": self.unread, "duration_s": self.duration_s}
-
-
-Result = SnapshotResult | RestoreResult | CompareResult
-
-
-def _to_json(result: Any) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, datetime):
-            return value.isoformat()
-        return value[:MAX_NAMES_IN_ROW] if isinstance(value, tuple) else value
-
-    # Not `asdict`, which would copy every name of 40,000 first.
-    return {f.name: plain(getattr(result, f.name)) for f in fields(result)}
+Result = SnapshotResult | RestoreResult | CompareResult | FileResult
 
 
 @dataclass(frozen=True)

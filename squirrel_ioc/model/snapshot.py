@@ -35,8 +35,9 @@ IMPORT = "import"
 class NewSnapshot:
     """What is to be stored with a frame.
 
-    `taken` is when the values were read, with its offset; None is the moment of the commit. `origin` says where an
-    import came from, or what a backup was taken for. A second save with the same `job_id` stores nothing.
+    `taken` is when the values were read, with its offset; None is the moment of the commit. `origin` says what a backup
+    was taken for, or which file an import came from: `burt:ring.snap`, the format first. A second save with the same
+    `job_id` stores nothing.
     """
 
     title: str
@@ -81,6 +82,11 @@ class Snapshot:
     def automatic(self) -> bool:
         """Whether the service took it by itself."""
         return self.kind == BACKUP
+
+    @property
+    def file_format(self) -> str:
+        """The format of the file that an import came from, empty for what was read from the machine."""
+        return self.origin.partition(":")[0] if self.kind == IMPORT else ""
 
     @property
     def flags(self) -> str:

@@ -1,0 +1,191 @@
+"""How jobs end; see `job`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from squirrel_ioc.model._job_states import Outcome, RestoreMode
+from squirrel_ioc.model.compare import Comparison
+from squirrel_ioc.model.difftable import DiffTable, side_text
+
+__all__ = ["CompareResult", "FileResult", "MAX_NAMES_IN_ROW", "RestoreResult", "SnapshotResult"]
+
+MAX_NAMES_IN_ROW: Final = 1000
+"""Names of bad or missing PVs that a job's row keeps; the control PVs show all of them."""
+
+
+@dataclass(frozen=True)
+class SnapshotResult:
+    """How a snapshot ended. `missing_names` with `missing_reasons` are all PVs that had no value."""
+
+    snapshot_id: int
+    title: str
+    taken: datetime
+    count: int
+    missing: int
+    missing_names: tuple[str, ...] = ()
+    missing_reasons: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """PARTIAL when a PV had no value."""
+        return Outcome.PARTIAL if self.missing else Outcome.OK
+
+    def summary(self) -> str:
+        """One line for a person."""
+        text = f"snapshot {self.snapshot_id}: {self.count} PVs stored"
+        if self.missing:
+            text += f", {self.missing} without a value ({self.missing_names[0]}: {self.missing_reasons[0]})"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        return _to_json(self)
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """How a restore ended: total == written + unchanged + skipped + failed + mismatch.
+
+    In a dry run `written` counts what would be written. `backup_id` is 0 when nothing was to be written.
+    """
+
+    snapshot_id: int
+    mode: RestoreMode
+    outcome: Outcome
+    total: int
+    written: int
+    unchanged: int
+    skipped: int
+    failed: int
+    mismatch: int
+    backup_id: int = 0
+    bad_names: tuple[str, ...] = ()
+    bad_reasons: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+    def summary(self) -> str:
+        """One line for a person."""
+        verb = "would be written" if self.mode is RestoreMode.DRY_RUN else "written"
+        text = f"snapshot {self.snapshot_id}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
+        for number, word in ((self.skipped, "skipped"), (self.failed, "failed"), (self.mismatch, "mismatch")):
+            if number:
+                text += f", {number} {word}"
+        return f"{text} ({self.bad_names[0]}: {self.bad_reasons[0]})" if self.bad_names else text
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        return _to_json(self)
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison found. The columns stay in the process that made them; the job's row keeps the counts.
+
+    `different` PVs have two values that are not the same, `missing` one side only, `compared` both. `a` and `b` are
+    as they were asked for; `snapshot_a` and `snapshot_b` are the snapshots they stood for, 0 of the live machine.
+    """
+
+    a: int
+    b: int
+    snapshot_a: int
+    snapshot_b: int
+    comparison: Comparison
+    table: DiffTable
+    """The rows that the request's `show` wants, texts cut to what a DBR_STRING carries."""
+    unread: int
+    """PVs of the live machine that gave no value."""
+    duration_s: float = 0.0
+
+    @property
+    def different(self) -> int:
+        """PVs that differ."""
+        return int(self.comparison.different.sum())
+
+    @property
+    def missing(self) -> int:
+        """PVs with a value on one side only."""
+        return int(self.comparison.missing.sum())
+
+    @property
+    def compared(self) -> int:
+        """PVs with a value on both sides."""
+        return int(self.comparison.compared.sum())
+
+    @property
+    def outcome(self) -> Outcome:
+        """PARTIAL when the live machine did not give every value."""
+        return Outcome.PARTIAL if self.unread else Outcome.OK
+
+    def summary(self) -> str:
+        """One line for a person."""
+        sides = f"{side_text(self.a, self.snapshot_a)} and {side_text(self.b, self.snapshot_b)}"
+        text = f"{sides}: {self.different} of {self.compared} PVs differ"
+        if self.missing:
+            text += f", {self.missing} on one side only"
+        if self.unread:
+            text += f", {self.unread} could not be read"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        counts = {"different": self.different, "missing": self.missing, "compared": self.compared}
+        sides = {"a": self.a, "b": self.b, "snapshot_a": self.snapshot_a, "snapshot_b": self.snapshot_b}
+        return {**sides, **counts, "unread": self.unread, "duration_s": self.duration_s}
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """How an import or an export ended.
+
+    `snapshot_id` is the snapshot that was made or written, 0 when none was made; `count` are the values in it,
+    `missing` the PVs without one. `errors` say why nothing was done, `warnings` what is not as it was, a line each.
+    `whole` is False when a value did not come over: left out, or not of the type of its PV.
+    """
+
+    snapshot_id: int
+    file: str
+    format: str
+    count: int = 0
+    missing: int = 0
+    whole: bool = True
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """PARTIAL when a value did not come over, or a PV had none."""
+        if self.errors:
+            return Outcome.FAILED
+        return Outcome.OK if self.whole and not self.missing else Outcome.PARTIAL
+
+    def summary(self) -> str:
+        """One line for a person."""
+        if self.errors:
+            return _first(self.errors)
+        text = f"snapshot {self.snapshot_id}, {self.file} ({self.format}): {self.count} values"
+        if self.missing:
+            text += f", {self.missing} PVs without one"
+        return f"{text}; warning: {_first(self.warnings)}" if self.warnings else text
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        return _to_json(self)
+
+
+def _first(lines: tuple[str, ...]) -> str:
+    return lines[0] if len(lines) == 1 else f"{lines[0]} (and {len(lines) - 1} more)"
+
+
+def _to_json(result: Any) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return value[:MAX_NAMES_IN_ROW] if isinstance(value, tuple) else value
+
+    # Not `asdict`, which would copy every name of 40,000 first.
+    return {f.name: plain(getattr(result, f.name)) for f in fields(result)}

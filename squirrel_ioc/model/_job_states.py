@@ -1,0 +1,61 @@
+"""What states jobs have; see `job`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["JobKind", "JobStatus", "Outcome", "RestoreMode"]
+
+
+class JobKind(IntEnum):
+    """JOB:KIND, in the order of its states."""
+
+    NONE = 0
+    SNAPSHOT = 1
+    RESTORE = 2
+    COMPARE = 3
+    IMPORT = 4
+    EXPORT = 5
+    OTHER = 6
+
+    @property
+    def beside(self) -> bool:
+        """Whether such a job runs beside snapshots and restores: it leaves the machine alone, or only reads it."""
+        return self in (JobKind.COMPARE, JobKind.IMPORT, JobKind.EXPORT)
+
+
+class JobStatus(IntEnum):
+    """JOB:STATUS, in the order of its states."""
+
+    IDLE = 0
+    PENDING = 1
+    IN_PROGRESS = 2
+    COMPLETED = 3
+    FAILED = 4
+    RETRYING = 5
+    ABORTED = 6
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a job in this state has ended."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.ABORTED)
+
+
+class Outcome(IntEnum):
+    """STATUS of a group of control PVs, in the order of its states."""
+
+    NONE = 0
+    RUNNING = 1
+    OK = 2
+    PARTIAL = 3
+    FAILED = 4
+    REFUSED = 5
+    ABORTED = 6
+
+
+class RestoreMode(IntEnum):
+    """RESTORE:MODE, in the order of its states."""
+
+    CHANGED = 0
+    ALL = 1
+    DRY_RUN = 2
