@@ -1,6 +1,7 @@
 """What the service does: jobs, and the queue that brings them."""
 
 from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.jobs.catalogue import CatalogueChange, LiveCatalogue
 from squirrel_ioc.jobs.queue import Jobs
 
-__all__ = ["Jobs", "Targets"]
+__all__ = ["CatalogueChange", "Jobs", "LiveCatalogue", "Targets"]

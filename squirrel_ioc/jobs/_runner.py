@@ -64,6 +64,13 @@ class JobRunner:
         self._lanes = {True: asyncio.Lock(), False: asyncio.Lock()}
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
+        self.released: list[Callable[[], None]] = []
+        """Called when a job does not need its catalogue any more."""
+
+    @property
+    def catalogues(self) -> list[Catalogue]:
+        """Those that the running jobs started with."""
+        return [context.catalogue for context in self._contexts.values()]
 
     def abort(self, job_id: int, by: str) -> bool:
         """Ask a running job to stop; False when it does not run here."""
@@ -118,6 +125,8 @@ class JobRunner:
             await self._failed(progress.info, context, error)
         finally:
             del self._contexts[info.id]
+            for callback in self.released:
+                callback()
 
     async def _failed(self, info: JobInfo, context: JobContext, error: Exception) -> None:
         """A snapshot that hit a fault of the database is tried again; everything else is final."""

@@ -82,6 +82,14 @@ class Jobs:
         """Call back on every change of every job, in the event loop."""
         self._board.listen(callback)
 
+    def catalogues_in_use(self) -> list[Catalogue]:
+        """The catalogues that the running jobs started with."""
+        return self._runner.catalogues
+
+    def listen_release(self, callback: Callable[[], None]) -> None:
+        """Call back, in the event loop, when a job does not need its catalogue any more."""
+        self._runner.released.append(callback)
+
     async def start(self) -> None:
         """Settle what an earlier process left behind, then take jobs."""
         await recover(self._store)
