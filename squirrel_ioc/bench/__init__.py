@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.console import Console
 
-from squirrel_ioc.bench._figures import JUDGED_COUNT, machine_description
+from squirrel_ioc.bench._figures import JUDGED_COUNT, Figure, machine_description
 from squirrel_ioc.bench._report import print_report, progress_display, write_json
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, IOCS, Rig
 from squirrel_ioc.bench._scenarios import Bench
@@ -29,11 +29,16 @@ def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_f
         signal.signal(number, _interrupt)
     setup = f"{IOCS} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {iterations} iterations, {100 * dead:g}% absent"
     machine = {"setup": setup, **machine_description()}
-    with progress_display(Console(stderr=True)) as progress, Rig(count, dead) as rig:
-        bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
-        bench.run()
-    figures = bench.measurements.figures
-    print_report(Console(width=None if sys.stdout.isatty() else PIPE_WIDTH), figures, machine, count)
+    figures: list[Figure] = []
+    try:
+        with progress_display(Console(stderr=True)) as progress, Rig(count, dead) as rig:
+            bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
+            figures = bench.measurements.figures
+            bench.run()
+    finally:
+        # What has been measured is worth seeing, also when the rest came to nothing.
+        if figures:
+            print_report(Console(width=None if sys.stdout.isatty() else PIPE_WIDTH), figures, machine, count)
     if json_file is not None:
         write_json(json_file, figures, machine, count)
     judged = count == JUDGED_COUNT
