@@ -12,7 +12,8 @@ from squirrel_ioc.ioc._loader import Loaded
 from squirrel_ioc.ioc._resource import SPEC, Context, Resource
 from squirrel_ioc.ioc._stored import Stored, StoredPv
 from squirrel_ioc.ioc.pv import Pv
-from squirrel_ioc.model.values import NO_META
+from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.model.values import NO_META, Meta
 
 __all__ = ["ReferenceValues", "make_value"]
 
@@ -45,8 +46,8 @@ class ReferenceValues(Resource):
     """REF:<pv>, for the PVs of the catalogue and of the reference snapshot.
 
     A PV that the reference has no value of, or all of them while there is no reference, is in alarm UDF/INVALID, and
-    `.DESC` says why. When the reference changes, clients get the new value. Should its type be another one, or its
-    array longer, they are disconnected, and connect again to what it is now.
+    `.DESC` says why; its type is that of the machine's PV. When the reference changes, clients get the new value.
+    Should its type be another one, or its array longer, they are disconnected, and connect again to what it is now.
     """
 
     def __init__(self, context: Context) -> None:
@@ -76,19 +77,24 @@ class ReferenceValues(Resource):
 
         def done(loaded: Loaded) -> None:
             if reference == self.context.index.reference:  # else another load is under way
-                self._show(pv, reference, loaded)
+                self._show(pv, name, reference, loaded)
 
         if reference:
             self.context.loader.load(reference, name, done)
         else:
-            self._show(pv, 0, _NO_REFERENCE)
+            self._show(pv, name, 0, _NO_REFERENCE)
 
     async def _retry(self) -> None:
         await asyncio.sleep(_RETRY_S)
         self._retrying = False
         self.follow()
 
-    def _show(self, pv: StoredPv, reference: int, loaded: Loaded) -> None:
+    def _live_meta(self, name: str) -> Meta:
+        """What the machine's PV is like: most probably the next reference has such a value of it."""
+        live = self.context.service.machine.live(ChannelList.of([name]))
+        return live.metas[int(live.meta[0])]
+
+    def _show(self, pv: StoredPv, name: str, reference: int, loaded: Loaded) -> None:
         if isinstance(loaded, StoreError):
             if pv.waiting is not None:
                 self.context.fetched(pv, good=False)
@@ -97,6 +103,8 @@ class ReferenceValues(Resource):
                 self.context.tasks.start(self._retry(), "values of the reference")
             return
         stored = loaded if loaded is not None else Stored(NO_META, "not in it")
+        if pv.waiting is not None and stored.reason and stored.meta is NO_META:
+            stored = Stored(self._live_meta(name), stored.reason)
         if pv.waiting is None and not pv.fits(stored):
             log.info("%s has another type now: its clients connect again", pv.pvname)
             self.context.drop([pv])

@@ -14,6 +14,7 @@ from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import JobInfo, Request
 from squirrel_ioc.model.snapshot import History, Snapshot, SnapshotChange, SnapshotFilter, SnapshotKeys
+from squirrel_ioc.model.values import Meta
 from squirrel_ioc.store import StoreEvent
 
 __all__ = ["CaServerSettings", "IocState", "Jobs", "Keys", "Live", "Machine", "Service", "Store", "StoreStatus"]
@@ -44,7 +45,7 @@ class CaServerSettings(Protocol):
 
 
 class Live(Protocol):
-    """What is known of channels without asking the machine; bool[channels] each."""
+    """What is known of channels without asking the machine; where not said otherwise, bool[channels]."""
 
     @property
     def connected(self) -> NDArray[np.bool_]:
@@ -54,6 +55,16 @@ class Live(Protocol):
     @property
     def writable(self) -> NDArray[np.bool_]:
         """... and may be written."""
+        ...
+
+    @property
+    def meta(self) -> NDArray[np.int32]:
+        """int32[channels]: index into `metas`."""
+        ...
+
+    @property
+    def metas(self) -> Sequence[Meta]:
+        """What channels say of themselves; NO_META of one that was never connected."""
         ...
 
 

@@ -34,6 +34,7 @@ from squirrel_ioc.model.job import (
     SnapshotResult,
 )
 from squirrel_ioc.model.snapshot import SnapshotKeys
+from squirrel_ioc.model.values import NO_META, Meta
 
 TAKEN = datetime(2024, 5, 17, 13, 45, 1, 250_000, tzinfo=UTC)
 
@@ -201,6 +202,8 @@ class FakeStore:
 class FakeLive:
     connected: Any
     writable: Any
+    meta: Any
+    metas: list[Meta]
 
 
 @dataclass
@@ -219,11 +222,14 @@ class FakeMachine:
         self.read_only: set[str] = set()
         self.ioc_states = [0, 0]
         self.resets = 0
+        self.metas: dict[str, Meta] = {}
 
     def live(self, channels: ChannelList) -> FakeLive:
         connected = np.array([name not in self.missing for name in channels.names], bool)
         writable = connected & np.array([name not in self.read_only for name in channels.names], bool)
-        return FakeLive(connected, writable)
+        return FakeLive(
+            connected, writable, np.arange(len(channels)), [self.metas.get(name, NO_META) for name in channels.names]
+        )
 
     def iocs(self) -> list[FakeIoc]:
         return [FakeIoc(f"ioc{i}:5064", 5 + i, state) for i, state in enumerate(self.ioc_states)]
