@@ -10,7 +10,7 @@ from squirrel_ioc.errors import CatalogueError
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.model.catalogue import Entry
 
-__all__ = ["FIELDS", "MAX_PROBLEMS", "Rows", "Tags", "add_tag", "parse_tags"]
+__all__ = ["FIELDS", "MAX_PROBLEMS", "Rows", "Tags", "add_tag", "parse_tags", "pv_problem"]
 
 MAX_PROBLEMS = 100
 """Problems shown; the others are counted."""
@@ -146,7 +146,7 @@ class Rows:
                 if key in FIELDS:
                     if text:
                         values[key] = FIELDS[key](text)
-                elif text and (reason := _name_problem(text)):
+                elif text and (reason := pv_problem(text)):
                     self.problem(file, lines.get(key, line), f"{key}: {reason}")
             except ValueError as exc:
                 self.problem(file, lines.get(key, line), f"{key}: {exc}")
@@ -175,7 +175,8 @@ class Rows:
         return self._entries
 
 
-def _name_problem(name: str) -> str | None:
+def pv_problem(name: str) -> str | None:
+    """Why a catalogue cannot have a PV of this name; None when it can."""
     if "://" in name:
         return f"{name[:40]!r}: only Channel Access is spoken, give the plain name of the PV"
     return name_problem(name)

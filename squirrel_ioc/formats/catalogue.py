@@ -9,18 +9,19 @@ PV that is read and never written. YAML: see `_catalogue_yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from squirrel_ioc.errors import FormatError
+from squirrel_ioc.errors import CatalogueError, FormatError
 from squirrel_ioc.formats._catalogue_csv import read_csv
-from squirrel_ioc.formats._catalogue_rows import Rows
+from squirrel_ioc.formats._catalogue_rows import FIELDS, Rows, Tags, parse_tags, pv_problem
 from squirrel_ioc.formats._catalogue_yaml import read_yaml
 from squirrel_ioc.formats._lines import open_regular
 from squirrel_ioc.formats._protocol import Limits
 from squirrel_ioc.model.catalogue import Entry
 
-__all__ = ["load_catalogue"]
+__all__ = ["load_catalogue", "pv_problem", "read_fields", "read_tags"]
 
 _READERS = {".yaml": read_yaml, ".yml": read_yaml, ".csv": read_csv, ".tsv": read_csv}
 _LIMITS = Limits(file_bytes=64 << 20)
@@ -43,6 +44,37 @@ def load_catalogue(paths: Sequence[Path]) -> list[Entry]:
         elif (text := _text(rows, path)) is not None:
             read(rows, str(path), text)
     return rows.done()
+
+
+def read_fields(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of an entry, by their names in a catalogue file, from text as it stands in one.
+
+    Raises:
+        CatalogueError: everything that is wrong, one line each (field, reason).
+    """
+    values, problems = {}, []
+    for name, text in texts.items():
+        try:
+            values[name] = FIELDS[name](text.strip())
+        except ValueError as exc:
+            problems.append(f"{name}: {exc}")
+    if problems:
+        raise CatalogueError(problems)
+    return values
+
+
+def read_tags(text: str) -> Tags:
+    """Tags, from `Group=Tag; Group=Tag`.
+
+    Raises:
+        CatalogueError: they cannot be tags.
+    """
+    tags: Tags = {}
+    try:
+        parse_tags(tags, text)
+    except ValueError as exc:
+        raise CatalogueError([f"tags: {exc}"]) from None
+    return tags
 
 
 def _text(rows: Rows, path: Path) -> str | None:
