@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from base64 import b64encode
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ __all__ = ["VERSION", "CHUNK", "Writer", "encode_number"]
 
 VERSION = 1
 CHUNK = 1000
+_LINE_SIDE = 1 << 20  # bytes of strings and arrays
 _NAMES = 10_000
 _LISTS = 8
 _DEFAULT = Entry("")
@@ -93,8 +94,11 @@ class Writer:
         extras = _Extras(frame, snapshot.readbacks, snapshot.read_only)
         self._put({"snapshot": {**head, **{key: value for key, value in extras.absent.items() if value}}})
         metas = np.array([self._meta(m) for m in frame.metas], np.int32)[frame.meta]
-        for first in range(0, len(frame), CHUNK):
-            self._put({"values": _columns(frame, metas, extras, first, min(first + CHUNK, len(frame)))})
+        first = 0
+        while first < len(frame):
+            last = extras.line_end(first, len(frame))
+            self._put({"values": _columns(frame, metas, extras, first, last)})
+            first = last
 
     def close(self) -> None:
         """Write the end. What is written with the sink is up to its owner."""
@@ -163,6 +167,13 @@ class _Extras:
         }
         self.side_rows = frame.side_row
         self.starts = np.concatenate((np.zeros(1, np.int64), frame.side_end)).tolist()
+
+    def line_end(self, first: int, rows: int) -> int:
+        """Where the line ends that begins with row `first`: few rows where arrays are long, but one at least."""
+        last = min(first + CHUNK, rows)
+        low, high = np.searchsorted(self.side_rows, [first, last]).tolist()
+        full = bisect_right(self.starts, self.starts[low] + _LINE_SIDE, low, high + 1) - 1
+        return last if full >= high else max(int(self.side_rows[full]), first + 1)
 
 
 def _columns(frame: Frame, metas: NDArray[np.int32], extras: _Extras, first: int, last: int) -> dict[str, Any]:

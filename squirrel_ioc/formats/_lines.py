@@ -18,6 +18,7 @@ __all__ = ["open_regular", "read_lines", "read_head"]
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BOM = b"\xef\xbb\xbf"
+_ASK_EVERY = 1000  # lines
 
 
 def open_regular(path: Path, name: str, limits: Limits) -> BinaryIO:
@@ -65,6 +66,8 @@ def read_lines(
             problems.fatal(name, number, f"the line is longer than {limit} bytes")
         if total > limits.file_bytes:
             problems.fatal(name, number, f"the file is longer than {limits.file_bytes} bytes")
+        if number % _ASK_EVERY == 0 and (reason := limits.stop()):
+            problems.fatal(name, number, reason)
         if number == 1 and raw.startswith(_BOM):
             raw = raw[len(_BOM) :]
         raw = raw.removesuffix(b"\n").removesuffix(b"\r")

@@ -53,9 +53,17 @@ NO = Guess(0.0, Kind.CATALOGUE)
 """Not this format."""
 
 
+def _go_on() -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost. A file beyond them is refused with the line that went too far."""
+    """What a file may cost. A file beyond them is refused with the line that went too far.
+
+    `stop` is asked now and then while a file is read, in the thread that reads it; a text ends the reading, and is the
+    reason.
+    """
 
     line_bytes: int = 16 << 20
     file_bytes: int = 512 << 20
@@ -63,6 +71,7 @@ class Limits:
     problems: int = 100
     include_depth: int = 16
     include_count: int = 100_000
+    stop: Callable[[], str] = _go_on
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._lines import read_head
+from squirrel_ioc.formats._place import give_name
 from squirrel_ioc.formats._protocol import (
     HEAD_BYTES,
     CatalogueFile,
@@ -31,6 +32,7 @@ from squirrel_ioc.model.catalogue import Entry
 __all__ = [
     "FORMATS",
     "detect",
+    "format_by_name_of",
     "format_named",
     "read_catalogue",
     "read_snapshot",
@@ -50,6 +52,16 @@ def format_named(name: str) -> Format:
         if candidate.name == name:
             return candidate
     raise FormatError([f"format {name!r} is not known, only {', '.join(f.name for f in FORMATS)}"])
+
+
+def format_by_name_of(file_name: str) -> Format:
+    """The format that the name of a file to be written with values stands for. Raises FormatError."""
+    writers = [f for f in FORMATS if Kind.SNAPSHOT in f.writes]
+    meant = [f for f in writers if file_name.lower().endswith(f.suffixes[-1])]
+    if len(meant) != 1:
+        names = ", ".join(f.name for f in meant or writers)
+        raise FormatError([f"{file_name}: its name does not tell the format; say which of {names} it is to be"])
+    return meant[0]
 
 
 def detect(path: Path, limits: Limits | None = None) -> tuple[Format, Kind]:
@@ -101,16 +113,18 @@ def write_catalogue(path: Path, entries: Sequence[Entry], format_name: str) -> l
     return _write(path, chosen, Kind.CATALOGUE, lambda sink: chosen.write_catalogue(sink, entries))
 
 
-def write_snapshot(path: Path, snapshot: SnapshotFile, format_name: str) -> list[str]:
-    """Write values; the file appears whole or not at all.
+def write_snapshot(path: Path, snapshot: SnapshotFile, format_name: str, *, replace: bool = True) -> list[str]:
+    """Write values; the file appears whole or not at all. Without `replace`, not where there is one already.
 
     Returns a line for each thing that the format cannot hold. Raises FormatError when it cannot be written.
     """
     chosen = format_named(format_name)
-    return _write(path, chosen, Kind.SNAPSHOT, lambda sink: chosen.write_snapshot(sink, snapshot))
+    return _write(path, chosen, Kind.SNAPSHOT, lambda sink: chosen.write_snapshot(sink, snapshot), replace=replace)
 
 
-def _write(path: Path, chosen: Format, kind: Kind, write: Callable[[Sink], list[str]]) -> list[str]:
+def _write(
+    path: Path, chosen: Format, kind: Kind, write: Callable[[Sink], list[str]], *, replace: bool = True
+) -> list[str]:
     if kind not in chosen.writes:
         raise FormatError([f"{path.name}: {chosen.title} holds no {kind.value}"])
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
@@ -120,7 +134,7 @@ def _write(path: Path, chosen: Format, kind: Kind, write: Callable[[Sink], list[
             warnings = write(file.write)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        give_name(part, path, replace=replace)
     except OSError as e:
         raise FormatError([f"{path.name}: cannot be written: {e.strerror or e}"]) from e
     except UnicodeEncodeError as e:

@@ -1,0 +1,108 @@
+"""How files are read and written, whatever their format."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from format_helpers import values, written
+
+from squirrel_ioc.errors import FormatError
+from squirrel_ioc.formats import Limits, ReadOptions, SnapshotFile, format_by_name_of, read_snapshot, write_snapshot
+from squirrel_ioc.model.frame import FrameBuilder
+from squirrel_ioc.model.values import Dbf, Meta
+
+
+def snapshot(count: int = 3) -> SnapshotFile:
+    builder = FrameBuilder()
+    for i in range(count):
+        builder.add(f"T:{i}", i + 0.5, Meta(Dbf.DOUBLE, 1))
+    return SnapshotFile(builder.build())
+
+
+def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "a.sav"
+    write_snapshot(path, snapshot(), "autosave", replace=False)
+    before = path.read_text()
+    with pytest.raises(FormatError, match=r"a\.sav: cannot be written: File exists"):
+        write_snapshot(path, snapshot(5), "autosave", replace=False)
+    assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.sav"]
+    write_snapshot(path, snapshot(5), "autosave")
+    assert len(read_snapshot(path).frame) == 5
+
+
+def test_a_new_file_does_not_follow_a_link(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.sav"
+    folder = tmp_path / "exchange"
+    folder.mkdir()
+    (folder / "a.sav").symlink_to(elsewhere)
+    with pytest.raises(FormatError, match="File exists"):
+        write_snapshot(folder / "a.sav", snapshot(), "autosave", replace=False)
+    assert not elsewhere.exists()
+
+
+def test_a_new_file_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "a.sav"
+    write_snapshot(path, snapshot(), "autosave", replace=False)
+    with pytest.raises(FormatError, match="File exists"):
+        write_snapshot(path, snapshot(5), "autosave", replace=False)
+    assert len(read_snapshot(path).frame) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["a.sav"]
+
+
+@pytest.mark.parametrize("name", ["autosave", "burt", "psi", "phoebus", "jsonl"])
+def test_reading_can_be_stopped(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"a{'.sav' if name == 'autosave' else '.snap'}"
+    write_snapshot(path, snapshot(3000), name)
+    if name == "jsonl":  # 1000 values a line
+        header, *_, end = path.read_text().splitlines()
+        lists = [f'{{"channels": {{"list": {i // 2}, "setpoints": 0, "rows": 0}}}}' for i in range(0, 3000)]
+        lists[1::2] = [f'{{"forget": {{"list": {i}}}}}' for i in range(1500)]
+        path.write_text("\n".join([header, *lists, end]) + "\n")
+    asked = []
+
+    def stop() -> str:
+        asked.append(None)
+        return "that is enough"
+
+    with pytest.raises(FormatError, match=rf"{path.name}:1000: that is enough"):
+        read_snapshot(path, name, ReadOptions(limits=Limits(stop=stop)))
+    assert len(asked) == 1
+
+
+def test_the_name_tells_the_format_of_a_new_file() -> None:
+    assert format_by_name_of("a.sav").name == "autosave"
+    assert format_by_name_of("A.CSV").name == "phoebus"
+    assert format_by_name_of("a.b.jsonl").name == "jsonl"
+    with pytest.raises(FormatError, match="say which of burt, psi"):
+        format_by_name_of("a.snap")
+    with pytest.raises(FormatError, match="say which of autosave, burt, psi, phoebus, jsonl"):
+        format_by_name_of("a")
+
+
+def test_lines_of_long_arrays_stay_short(tmp_path: Path) -> None:
+    builder = FrameBuilder()
+    random = np.random.default_rng(1)
+    wave = Meta(Dbf.DOUBLE, 200_000)
+    for i in range(60):
+        builder.add(f"T:{i}", float(i), Meta(Dbf.DOUBLE, 1))
+        builder.add(f"W:{i}", random.normal(size=200_000 if i == 7 else 30_000), wave)
+    whole = SnapshotFile(builder.build())
+    lines = written("jsonl", whole).splitlines()
+    blocks = [record["values"] for line in lines if "values" in (record := json.loads(line))]
+    assert sum(block["rows"] for block in blocks) == 120
+    assert max(map(len, lines)) < 1.5 * 200_000 * 8
+    assert sorted(map(len, lines))[-2] < 1.5 * (1 << 20)
+    (tmp_path / "w.jsonl").write_text("\n".join(lines) + "\n")
+    back = read_snapshot(tmp_path / "w.jsonl")
+    assert back.frame.side == whole.frame.side
+    assert values(back.frame)["T:59"] == 59.0
