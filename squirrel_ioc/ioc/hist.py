@@ -58,7 +58,7 @@ class _HistoryPv(Doubles):
 
 
 class _History(Resource):
-    """A channel across snapshots: read when somebody asks, and again when there may be more and somebody looks."""
+    """A channel across snapshots: read when somebody connects, and again when there may be more and somebody looks."""
 
     def __init__(self, context: Context, prefix: str, name: str, wanted: Callable[[], SnapshotFilter]) -> None:
         super().__init__(context)
@@ -83,7 +83,10 @@ class _History(Resource):
                 precision=3 if part == "EPOCHS" else 0,
                 egu="s" if part == "EPOCHS" else "",
             )
-            self._stale = True  # it has nothing yet
+            self.wait_for(pv)
+            self._stale = True
+            self._read_at = -_PAUSE_S
+            self.refresh()
         return pv
 
     def changed(self) -> None:
@@ -122,7 +125,10 @@ class _History(Resource):
                 await self._describe(value, int(history.ids[-1]))
             self.failed = False
             arrays = {"EPOCHS": history.epochs, "IDS": history.ids, "": history.numbers}
-            post_all([(pv, arrays[part]) for part, pv in list(self._pvs.items())], now())
+            shown = [(pv, array) for part, array in arrays.items() if (pv := self._pvs.get(part)) is not None]
+            post_all(shown, now())
+            for pv, _ in shown:
+                self.context.fetched(pv, good=True)
         except StoreError as error:
             self._stale = True
             self._fail(str(error))
@@ -141,7 +147,10 @@ class _History(Resource):
         log.warning("history of %s is not up to date: %s", self._name, reason)
         self.failed = True
         for pv in list(self._pvs.values()):
-            pv.post(pv.value, pv.stamp)
+            if pv.waiting is not None:
+                self.context.fetched(pv, good=False)
+            else:
+                pv.post(pv.value, pv.stamp)
 
 
 class Histories:
