@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -52,8 +53,8 @@ def panels(
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite panels that are there.")] = False,
     prefix: Annotated[str, typer.Option(help="Prefix of the control PVs, for the command that is printed.")] = "SQRL:",
 ) -> None:
-    """Copy the Phoebus panels to a folder."""
-    from squirrel_ioc.panels import MAIN, panel_files
+    """Copy the panels for Phoebus and MEDM to a folder."""
+    from squirrel_ioc.panels import MAIN, MEDM_OPERATOR, panel_files
 
     found = panel_files()
     present = [name for name in found if (folder / name).exists()]
@@ -66,4 +67,6 @@ def panels(
     except OSError as error:
         raise PanelsError(f"{folder}: {error.strerror or error}") from error
     typer.echo(f"{len(found)} panels are in {folder}. The prefix is the macro P:")
-    typer.echo(f"  phoebus.sh -resource '{(folder / MAIN).absolute().as_uri()}?P={quote(prefix, safe=':')}'")
+    url = f"{(folder / MAIN).absolute().as_uri()}?P={quote(prefix, safe=':')}"
+    typer.echo("  " + shlex.join(["phoebus.sh", "-resource", url]))
+    typer.echo("  " + shlex.join(["medm", "-x", "-macro", f"P={prefix}", str(folder / MEDM_OPERATOR)]))

@@ -1,4 +1,4 @@
-"""What people see of the control PVs: panels for Phoebus, and the PV reference.
+"""What people see of the control PVs: panels for Phoebus and MEDM, and the PV reference.
 
 The panels are made from the declarations of the PVs, so that their names cannot drift, and kept as files beside this
 one. `python -m squirrel_ioc.panels` writes them anew, and the PV reference into the README.
@@ -7,6 +7,6 @@ one. `python -m squirrel_ioc.panels` writes them anew, and the PV reference into
 from __future__ import annotations
 
 from squirrel_ioc.panels._make import PANELS, panel_files, write_panels
-from squirrel_ioc.panels._parts import MAIN
+from squirrel_ioc.panels._parts import MAIN, MEDM_OPERATOR
 
-__all__ = ["MAIN", "PANELS", "panel_files", "write_panels"]
+__all__ = ["MAIN", "MEDM_OPERATOR", "PANELS", "panel_files", "write_panels"]

@@ -10,6 +10,7 @@ macro P; `<id>` in a name is the macro ID. A name that does not exist raises Key
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from functools import cache
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -20,6 +21,7 @@ from squirrel_ioc.panels._xml import At, add, add_aligned, add_color, add_font, 
 
 __all__ = [
     "At",
+    "as_xml",
     "bar",
     "checkbox",
     "choose",
@@ -67,8 +69,8 @@ def pv(name: str) -> str:
     return f"$(P){name.replace('<id>', '$(ID)')}"
 
 
-def display(name: str, width: int, height: int, widgets: Iterable[Element]) -> str:
-    """A whole display file."""
+def display(name: str, width: int, height: int, widgets: Iterable[Element]) -> Element:
+    """A whole display."""
     root = Element("display", version="2.0.0")
     add(root, "name", name)
     add(root, "width", width)
@@ -80,6 +82,12 @@ def display(name: str, width: int, height: int, widgets: Iterable[Element]) -> s
     for number, widget in enumerate(root.iter("widget"), 1):
         if widget.find("name") is None:
             widget.insert(0, element("name", f"{widget.get('type')}_{number}"))
+    return root
+
+
+def as_xml(panel: Element) -> str:
+    """The text of a display file."""
+    root = deepcopy(panel)
     indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, "unicode")}\n'
 

@@ -29,34 +29,35 @@ __all__ = ["diff"]
 
 _WIDTH, _HEIGHT = 1180, 900
 _LIVE, _REFERENCE = 0, -1
-_COLUMNS = (("", 30), ("PV", 380), ("A", 240), ("B", 240), ("B - A", 220))
+_COLUMNS = (("", 64), ("PV", 370), ("A", 240), ("B", 240), ("B - A", 220))
 _ROW = 23
 
 
-def diff() -> str:
-    """DIFF."""
+def diff(*, medm: bool = False) -> Element:
+    """DIFF. For MEDM, without local PVs."""
     return display(
         "Compare",
         _WIDTH,
         _HEIGHT,
         [
             *header(_WIDTH, "Compare", DIFF),
-            group((10, 50, 1160, 136), "What to compare", _request()),
+            group((10, 50, 1160, 136), "What to compare", _request(medm)),
             group((10, 194, 1160, 86), "What differs", _result()),
             tabs((10, 288, 1160, 602), [("Rows, to select", _rows()), ("All rows", [_all_rows()])]),
         ],
     )
 
 
-def _request() -> Iterable[Element]:
+def _request(medm: bool) -> Iterable[Element]:
     yield from field(10, "A", lambda at: enter(at, "DIFF:A"), width=80)
     yield from field(10, "B", lambda at: enter(at, "DIFF:B"), x=200, width=80)
     yield command((385, 6, 110, 34), "Compare", "DIFF:TRIGGER", font="title")
     yield write((505, 8, 150, 30), "A with live", [("DIFF:B", _LIVE)])
     yield write((660, 8, 170, 30), "Reference with live", [("DIFF:A", _REFERENCE), ("DIFF:B", _LIVE)])
-    yield from field(10, "In the list", lambda at: enter(at, SELECTED_ID), x=845, width=70)
-    yield run_script((1015, 8, 65, 30), "as A", SELECTED_ID, write_id(("DIFF:A", None)))
-    yield run_script((1085, 8, 65, 30), "as B", SELECTED_ID, write_id(("DIFF:B", None)))
+    if not medm:
+        yield from field(10, "In the list", lambda at: enter(at, SELECTED_ID), x=845, width=70)
+        yield run_script((1015, 8, 65, 30), "as A", SELECTED_ID, write_id(("DIFF:A", None)))
+        yield run_script((1085, 8, 65, 30), "as B", SELECTED_ID, write_id(("DIFF:B", None)))
     yield from field(48, "Selection", lambda at: enter(at, "DIFF:FILTER"), width=725)
     yield from field(48, "List", lambda at: choose(at, "DIFF:SHOW"), x=845, width=210)
     yield from field(80, "atol", lambda at: enter(at, "DIFF:ATOL"), width=110)

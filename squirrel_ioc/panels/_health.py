@@ -14,7 +14,7 @@ __all__ = ["health"]
 _WIDTH, _HEIGHT = 1080, 800
 
 
-def health() -> str:
+def health() -> Element:
     """HEALTH, PVS, IOCS and what ran last."""
     return display(
         "Health",

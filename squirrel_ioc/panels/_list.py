@@ -19,7 +19,7 @@ _COLUMNS = (("Id", 80), ("Taken", 260), ("Title", 330), ("User", 110), ("Values"
 _PVS = ("IDS", "TIMES", "TITLES:LONG", "USERS", "COUNTS", "MISSING", "FLAGS")
 
 
-def snapshot_list() -> str:
+def snapshot_list() -> Element:
     """LIST, and the resources of one snapshot."""
     scripts = [(ROWS, [f"LIST:{name}" for name in _PVS]), (PICK_ID, [_SELECTION, SELECTED_ID])]
     return display(

@@ -13,7 +13,7 @@ __all__ = ["main"]
 _WIDTH, _HEIGHT = 700, 420
 
 
-def main() -> str:
+def main() -> Element:
     """A line each for SNAP, RESTORE, DIFF and JOB; the PVs and the database."""
     return display("Squirrel", _WIDTH, _HEIGHT, [*_top(), group((10, 50, 680, 250), "Now", _now()), *_buttons()])
 

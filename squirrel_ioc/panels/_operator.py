@@ -14,8 +14,8 @@ __all__ = ["operator"]
 _WIDTH, _HEIGHT = 1000, 800
 
 
-def operator() -> str:
-    """SNAP, RESTORE and JOB."""
+def operator(*, medm: bool = False) -> Element:
+    """SNAP, RESTORE and JOB. For MEDM, without local PVs and tables."""
     return display(
         "Snapshot and restore",
         _WIDTH,
@@ -23,8 +23,8 @@ def operator() -> str:
         [
             *header(_WIDTH, "Snapshot and restore", OPERATOR),
             group((10, 50, 485, 405), "Snapshot", _snapshot()),
-            group((505, 50, 485, 405), "Restore", _restore()),
-            group((10, 465, 980, 175), "PVs that failed or do not read back as written", [_bad()]),
+            group((505, 50, 485, 405), "Restore", _restore(medm)),
+            group((10, 465, 980, 175), "PVs that failed or do not read back as written", _bad(medm)),
             group((10, 650, 980, 140), "Job", _job()),
         ],
     )
@@ -50,12 +50,16 @@ def _snapshot() -> Iterable[Element]:
     yield show((10, 332, 463, 42), "SNAP:MSG", wrap=True)
 
 
-def _restore() -> Iterable[Element]:
+def _restore(medm: bool) -> Iterable[Element]:
     yield show((10, 10, 300, 44), "RESTORE:STATUS", font="big", align="center")
     yield lamp((320, 20, 24, 24), "RESTORE:TRIGGER")
     yield command((355, 10, 118, 44), "Abort", "RESTORE:ABORT", font="title")
-    yield from field(68, "Snapshot", lambda at: enter(at, SELECTED_ID), width=110)
-    yield restore_button((225, 62, 120, 38))
+    if medm:
+        yield from field(68, "Restore id", lambda at: enter(at, "RESTORE:ID"), width=110)
+        yield command((225, 62, 120, 38), "Again", "RESTORE:TRIGGER")
+    else:
+        yield from field(68, "Snapshot", lambda at: enter(at, SELECTED_ID), width=110)
+        yield restore_button((225, 62, 120, 38))
     yield toggle((355, 66, 118, 30), "RESTORE:ENABLE")
     yield from field(110, "Mode", lambda at: choose(at, "RESTORE:MODE"), width=110)
     yield from field(110, "Verify", lambda at: toggle(at, "RESTORE:VERIFY"), x=260, width=118)
@@ -71,9 +75,13 @@ def _restore() -> Iterable[Element]:
     yield show((10, 312, 463, 62), "RESTORE:MSG", wrap=True)
 
 
-def _bad() -> Element:
-    pvs = ["RESTORE:BAD:NAMES:LONG", "RESTORE:BAD:REASONS:LONG"]
-    return table((5, 5, 968, 142), [("PV", 360), ("Why", 590)], [(ROWS, pvs)])
+def _bad(medm: bool) -> Iterable[Element]:
+    if medm:  # which shows the first of an array
+        yield from field(10, "The first", lambda at: show(at, "RESTORE:BAD:NAMES"), width=350)
+        yield show((465, 10, 505, 26), "RESTORE:BAD:REASONS")
+    else:
+        pvs = ["RESTORE:BAD:NAMES:LONG", "RESTORE:BAD:REASONS:LONG"]
+        yield table((5, 5, 968, 142), [("PV", 360), ("Why", 590)], [(ROWS, pvs)])
 
 
 def _job() -> Iterable[Element]:

@@ -14,6 +14,8 @@ __all__ = [
     "HEALTH",
     "LIST",
     "MAIN",
+    "MEDM_DIFF",
+    "MEDM_OPERATOR",
     "OPERATOR",
     "SELECTED_ID",
     "SNAPSHOT",
@@ -30,6 +32,9 @@ LIST: Final = "squirrel_list.bob"
 HEALTH: Final = "squirrel_health.bob"
 SNAPSHOT: Final = "squirrel_snapshot.bob"
 """Of one snapshot; needs the macro ID."""
+
+MEDM_OPERATOR: Final = "squirrel_operator.adl"
+MEDM_DIFF: Final = "squirrel_diff.adl"
 
 SELECTED_ID: Final = "loc://squirrel:$(P)id<VLong>(0)"
 """The snapshot that is picked in the list and typed in the other panels: one for all panels of a Phoebus."""

@@ -13,7 +13,7 @@ __all__ = ["snapshot"]
 _WIDTH, _HEIGHT = 600, 490
 
 
-def snapshot() -> str:
+def snapshot() -> Element:
     """SNAP:<id>:..."""
     return display(
         "Snapshot $(ID)",

@@ -21,6 +21,7 @@ def test_panels_are_copied_and_the_way_to_open_them_is_printed(tmp_path: Path) -
     result = panels(folder, "--prefix", "X Y:")
     assert result.exit_code == 0
     assert {path.name: path.read_text("utf-8") for path in folder.iterdir()} == panel_files()
+    assert f"medm -x -macro 'P=X Y:' '{folder}/squirrel_operator.adl'" in result.stdout
     assert f"-resource 'file://{tmp_path}/a%20b/panels/squirrel.bob?P=X%20Y:'" in result.stdout
 
 
