@@ -92,16 +92,17 @@ def _claim_ports() -> tuple[int, ...]:
     raise OSError("no free ports for IOCs")
 
 
-PORTS = _claim_ports()
-"""Where this process's IOCs may be."""
+PORTS = () if __name__ == "__main__" else _claim_ports()
+"""Where this process's IOCs may be; the IOC itself has been told where it is, and where it is to search."""
 
 ADDR_LIST = tuple(f"{LOOPBACK}:{port}" for port in PORTS)
 """For `ca.addr_list`."""
 
 _free = list(PORTS)
 
-os.environ["EPICS_CA_ADDR_LIST"] = " ".join(ADDR_LIST)
-os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
+if PORTS:
+    os.environ["EPICS_CA_ADDR_LIST"] = " ".join(ADDR_LIST)
+    os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
 
 
 def ca_settings(**changes: Any) -> Any:
