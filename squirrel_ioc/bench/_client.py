@@ -25,6 +25,7 @@ class Client:
         self._latencies: list[float] = []
         self._list: list[str] = []
         self._values: list[Any] = []
+        self._monitors: list[Any] = []
 
     async def put(self, name: str, value: Any, text: bool = False) -> float:
         """Put-callback: the time until the service says that it is done. Raises what aioca raises on ECA_PUTFAIL."""
@@ -62,6 +63,13 @@ class Client:
         finally:
             subscription.close()
         return time.perf_counter() - start
+
+    async def watch(self, names: Sequence[str]) -> None:
+        """Monitor these from now on, as a panel does; each has shown its value when this is back."""
+        shown = {name: asyncio.Event() for name in names}
+        for name in names:
+            self._monitors.append(aioca.camonitor(name, lambda _, event=shown[name]: event.set()))
+        await asyncio.gather(*(event.wait() for event in shown.values()))
 
     async def probe_start(self, name: str, period_s: float) -> None:
         """Begin to read the PV again and again."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, Final
 
+from squirrel_ioc.bench._compare import compare_rows
 from squirrel_ioc.bench._figures import Target
 from squirrel_ioc.bench._measure import Measurements, Progress, expect, restore, snapshot, wait_connected
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, CONTROL, IOCS, PREFIX, Rig, Service
@@ -60,6 +61,7 @@ class Bench:
             self._snapshots(service)
             if self._with_restore:
                 self._restores(service)
+                compare_rows(m, rig, service)
             self._latency(service)
             self._hung(service)
             self._resources(service)
