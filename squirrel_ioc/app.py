@@ -12,8 +12,8 @@ from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
-from squirrel_ioc.jobs import Jobs
-from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.jobs import Jobs, LiveCatalogue
+from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.store import Store
 
 __all__ = ["App"]
@@ -37,7 +37,6 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.catalogue = Catalogue.of(())
 
     async def run(self, stop: asyncio.Event, *, wait_db: bool = False, ready: asyncio.Event | None = None) -> None:
         """Serve until `stop` is set. `ready` is set when the control PVs can be found.
@@ -48,29 +47,33 @@ class App:
         async with AsyncExitStack() as stack:
             store = await Store.open(self.settings.database, self.settings.state_dir, wait=wait_db)
             stack.push_async_callback(store.close)
-            if entries is None:
-                self.catalogue = await store.load_catalogue()
-            else:
-                self.catalogue = await store.save_catalogue(entries)
-            log.info("catalogue: %d setpoints, %d PVs", len(self.catalogue), len(self.catalogue.channels))
-
             machine = Machine(self.settings.ca)
             await machine.start()
             stack.push_async_callback(machine.stop)
-            await machine.watch(self.catalogue.channels)
 
-            jobs = Jobs(store, machine, lambda: self.catalogue, self.settings)
+            keeper = LiveCatalogue(store, machine, self.settings.catalogue.files)
+            stack.push_async_callback(keeper.stop)
+            await keeper.start(entries)
+            log.info("catalogue: %d setpoints, %d PVs", len(keeper.current), len(keeper.current.channels))
+
+            jobs = Jobs(store, machine, lambda: keeper.current, self.settings)
             await jobs.start()
             stack.push_async_callback(jobs.stop)
+            keeper.hold_for(jobs)
 
             service = Service(
-                settings=self.settings, store=store, machine=machine, jobs=jobs, catalogue=lambda: self.catalogue
+                settings=self.settings,
+                store=store,
+                machine=machine,
+                jobs=jobs,
+                catalogue=lambda: keeper.current,
+                keeper=keeper,
             )
             control = ControlIoc(service)
             await control.start()
             stack.push_async_callback(control.stop)
             log.info("control PVs %s* on port %d", self.settings.prefix, self.settings.port)
-            connecting = asyncio.create_task(self._tell_connections(machine), name="connections")
+            connecting = asyncio.create_task(self._tell_connections(machine, keeper), name="connections")
             stack.push_async_callback(_cancelled, connecting)
             # What lives as long as the service need not be looked through again and again: a collection of 40,000
             # PVs' objects takes long enough for a client to notice.
@@ -81,10 +84,11 @@ class App:
             await stop.wait()
             log.info("stopping")
 
-    async def _tell_connections(self, machine: Machine) -> None:
+    async def _tell_connections(self, machine: Machine, keeper: LiveCatalogue) -> None:
         """One line in the log when the machine is there, or what is missing of it."""
-        channels = self.catalogue.channels
-        if await machine.settled(self.settings.ca.connect_timeout_s):
+        settled = await machine.settled(self.settings.ca.connect_timeout_s)
+        channels = keeper.current.channels
+        if settled:
             log.info("all %d PVs are connected", len(channels))
             return
         missing = channels.array[~machine.live(channels).connected]

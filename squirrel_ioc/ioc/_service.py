@@ -17,7 +17,19 @@ from squirrel_ioc.model.snapshot import History, Snapshot, SnapshotChange, Snaps
 from squirrel_ioc.model.values import Meta
 from squirrel_ioc.store import StoreEvent
 
-__all__ = ["CaServerSettings", "IocState", "Jobs", "Keys", "Live", "Machine", "Service", "Store", "StoreStatus"]
+__all__ = [
+    "CaServerSettings",
+    "CatalogueChange",
+    "CatalogueKeeper",
+    "IocState",
+    "Jobs",
+    "Keys",
+    "Live",
+    "Machine",
+    "Service",
+    "Store",
+    "StoreStatus",
+]
 
 
 class CaServerSettings(Protocol):
@@ -242,6 +254,60 @@ class Jobs(Protocol):
         ...
 
 
+class CatalogueChange(Protocol):
+    """The catalogue has changed, and is in force."""
+
+    @property
+    def new(self) -> ChannelList:
+        """Its channels that were not watched before."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """What has happened, in words."""
+        ...
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process changed it."""
+        ...
+
+
+class CatalogueKeeper(Protocol):
+    """Changes the catalogue, whole or not at all. `by` is who wants it. The checks raise RefusedError.
+
+    The coroutines raise RefusedError, DatabaseDownError, StoreError.
+    """
+
+    def listen(self, callback: Callable[[CatalogueChange], None]) -> None:
+        """Call back, in the loop, when another catalogue is in force."""
+        ...
+
+    def check_add(self, names: Sequence[str]) -> None:
+        """Whether these can be added, as things stand."""
+        ...
+
+    async def add(self, names: Sequence[str], by: str) -> CatalogueChange:
+        """Take up PVs."""
+        ...
+
+    def check_remove(self, names: Collection[str]) -> None:
+        """Whether these can be removed, as things stand."""
+        ...
+
+    async def remove(self, names: Sequence[str], by: str) -> CatalogueChange:
+        """Take PVs out."""
+        ...
+
+    def check_reload(self) -> None:
+        """Whether there are catalogue files."""
+        ...
+
+    async def reload(self, by: str) -> CatalogueChange:
+        """Read the catalogue files again. Also raises CatalogueError."""
+        ...
+
+
 @dataclass(frozen=True)
 class Service:
     """The parts of the service that the control PVs stand on."""
@@ -251,3 +317,4 @@ class Service:
     machine: Machine
     jobs: Jobs
     catalogue: Callable[[], Catalogue]
+    keeper: CatalogueKeeper

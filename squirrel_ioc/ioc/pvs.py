@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from squirrel_ioc.ioc._declare import command, integer, integers, strings
+from squirrel_ioc.errors import CatalogueError, RefusedError, SelectionError, SquirrelError
+from squirrel_ioc.formats.catalogue import pv_problem
+from squirrel_ioc.ioc._arrays import Text
+from squirrel_ioc.ioc._client import FailedError, accept, current_client
+from squirrel_ioc.ioc._declare import command, integer, integers, strings, text
 from squirrel_ioc.ioc._group import Group, post_all
+from squirrel_ioc.ioc._service import CatalogueChange
+from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import now
+from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.model.inventory import few
+from squirrel_ioc.model.selection import EVERYTHING, LiveFlags, Selection, parse
 
-__all__ = ["IocsGroup", "PvsGroup"]
+__all__ = ["MAX_NAMES_BYTES", "SETTLE_S", "IocsGroup", "PvsGroup"]
 
 IOC_STATES: Final = ("OK", "Slow", "Open", "Down")
 MAX_IOCS: Final = 2_000
 _OPEN: Final = 2
 
+MAX_NAMES_BYTES: Final = 65_536
+"""Of a list of names that is written."""
+
+SETTLE_S: Final = 1.0
+"""PVs that were added may take so long to connect before whoever waits is told that they have not."""
+
+_SEPARATORS: Final = re.compile(r"[\s,]+")
+
+log = logging.getLogger(__name__)
+
+Change = Callable[[Sequence[str], str], Awaitable[CatalogueChange]]
+
 
 class PvsGroup(Group):
-    """Contract section 8. PVs are channels: setpoints and readbacks."""
+    """Contract section 8. PVs are channels: setpoints and readbacks.
+
+    What is written to ADD and REMOVE is done whole or refused whole, one write after the other. The put is answered
+    when the change is stored and in force, its channels are made, and those that are new are connected or have had
+    their time. RELOAD likewise. What stays when the files are read again is told in `squirrel_ioc.model.inventory`.
+    """
 
     section = "PVS:"
 
@@ -28,12 +59,52 @@ class PvsGroup(Group):
     disconnected = integer("DISCONNECTED", "PVs not connected", alarm_above=0)
     read_only = integer("READONLY", "Setpoints that cannot be written")
 
+    add_names = text("ADD", MAX_NAMES_BYTES, "Write names: these are watched too", writable=True, lines=True)
+    remove_names = text("REMOVE", MAX_NAMES_BYTES, "Write names: these are watched no more", writable=True, lines=True)
+    reload = command("RELOAD", "Reload", "Read the catalogue files again")
+    selection = text("FIND", 1024, "A selection to find PVs; empty is all", writable=True)
+    found_names = strings("FOUND:NAMES", "PVs that the selection means")
+    found = integer("FOUND", "How many PVs the selection means")
+    msg = text("MSG", 512, "What happened last, or why nothing did")
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.add_names.on_put = self._add
+        self.remove_names.on_put = self._remove
+        self.reload.action = self._reload
+        self.selection.on_put = self._find
+        self._wanted: Selection = EVERYTHING
+        self._finding = asyncio.Lock()
+        self._find_again = False
+        self._tasks = Tasks()
+        self._moved = asyncio.Event()
+
     async def start(self) -> None:
         """Show the channels as they stand, and follow."""
-        self.service.machine.listen(self.refresh)
+        self.service.machine.listen(self._machine_changed)
+        self.service.keeper.listen(self._catalogue_changed)
         self.refresh()
+        await self._show_found()
 
-    def refresh(self, *_: Any) -> None:
+    async def stop(self) -> None:
+        """Follow no more."""
+        await self._tasks.stop()
+
+    # What is watched
+
+    def _machine_changed(self) -> None:
+        self._moved.set()
+        self.refresh()
+        if self._wanted.needs_live:
+            self._follow_found()
+
+    def _catalogue_changed(self, change: CatalogueChange) -> None:
+        self.refresh()
+        self._follow_found()
+        if change.elsewhere:
+            self.msg.post(change.message, now())
+
+    def refresh(self) -> None:
         """Show the channels as they stand."""
         catalogue = self.service.catalogue()
         channels = catalogue.channels
@@ -50,6 +121,113 @@ class PvsGroup(Group):
             ],
             now(),
         )
+
+    # Changing it
+
+    async def _add(self, written: str) -> None:
+        keeper = self.service.keeper
+        names = _names(written)
+        keeper.check_add(names)
+        await self._change(self.add_names, written, keeper.add(names, str(current_client())))
+
+    async def _remove(self, written: str) -> None:
+        keeper = self.service.keeper
+        names = _names(written)
+        keeper.check_remove(names)
+        await self._change(self.remove_names, written, keeper.remove(names, str(current_client())))
+
+    async def _change(self, pv: Text, written: str, change: Awaitable[CatalogueChange]) -> None:
+        done = await change
+        accept()
+        message = await self._settled(done)
+        post_all([(self.msg, message), (pv, written)], now())
+
+    async def _reload(self) -> None:
+        self.service.keeper.check_reload()
+        with self.reload.busy():
+            try:
+                done = await self.service.keeper.reload(str(current_client()))
+            except SquirrelError as error:
+                reason = _problems(error) if isinstance(error, CatalogueError) else str(error)
+                self.msg.post(reason, now())
+                raise FailedError(reason) from error
+            self.msg.post(await self._settled(done), now())
+
+    async def _settled(self, change: CatalogueChange) -> str:
+        """What has happened, once the new channels are connected or have had their time."""
+        missing = self._not_connected(change.new)
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                while missing:
+                    self._moved.clear()
+                    await self._moved.wait()
+                    missing = self._not_connected(change.new)
+        except TimeoutError:
+            return f"{change.message}; not connected yet: {few(missing)}"
+        return change.message
+
+    def _not_connected(self, channels: ChannelList) -> list[str]:
+        if not len(channels):
+            return []
+        missing: list[str] = channels.array[~self.service.machine.live(channels).connected].tolist()
+        return missing
+
+    # Finding in it
+
+    async def _find(self, written: str) -> None:
+        try:
+            wanted = parse(written)
+        except SelectionError as error:
+            raise RefusedError(f"{self.selection.label}: {error}") from None
+        async with self._finding:
+            names = await self._matching(wanted)
+            self._wanted = wanted
+            post_all(
+                [(self.found_names, names), (self.found, len(names)), (self.msg, ""), (self.selection, written)], now()
+            )
+
+    async def _show_found(self) -> None:
+        async with self._finding:
+            names = await self._matching(self._wanted)
+            post_all([(self.found_names, names), (self.found, len(names))], now())
+
+    async def _matching(self, wanted: Selection) -> list[str]:
+        catalogue = self.service.catalogue()
+        live = self.service.machine.live(catalogue.channels)
+        flags = LiveFlags(live.connected, live.writable)
+        return await asyncio.to_thread(_match, wanted, catalogue, flags)
+
+    def _follow_found(self) -> None:
+        self._find_again = True
+        if not self._tasks:
+            self._tasks.start(self._show_found_again(), f"refresh of {self.found.label}")
+
+    async def _show_found_again(self) -> None:
+        while self._find_again:
+            self._find_again = False
+            await self._show_found()
+
+
+def _match(wanted: Selection, catalogue: Catalogue, flags: LiveFlags) -> list[str]:
+    names: list[str] = catalogue.channels.array[wanted.match(catalogue, flags)].tolist()
+    return names
+
+
+def _names(written: str) -> list[str]:
+    """The names in a text, between blanks, commas and line ends. Raises RefusedError."""
+    names = [name for name in _SEPARATORS.split(written) if name]
+    if not names:
+        raise RefusedError("no names are given")
+    if bad := [reason for name in names if (reason := pv_problem(name)) is not None]:
+        raise RefusedError(few(bad))
+    return names
+
+
+def _problems(error: CatalogueError) -> str:
+    """The first ones: more do not fit."""
+    first = error.problems[0]
+    more = f" ({len(error.problems)} problems: squirrel-ioc check shows all)" if len(error.problems) > 1 else ""
+    return f"the catalogue files are wrong, nothing is changed: {first}{more}"
 
 
 class IocsGroup(Group):

@@ -246,6 +246,32 @@ class FakeMachine:
             callback()
 
 
+class FakeKeeper:
+    """A catalogue that cannot be changed."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[..., None]] = []
+
+    def listen(self, callback: Callable[..., None]) -> None:
+        self.listeners.append(callback)
+
+    def check_add(self, names: Any) -> None:
+        raise RefusedError("cannot be changed here")
+
+    check_remove = check_add
+
+    def check_reload(self) -> None:
+        raise RefusedError("cannot be changed here")
+
+    async def add(self, names: Any, by: str) -> Any:
+        raise NotImplementedError
+
+    remove = add
+
+    async def reload(self, by: str) -> Any:
+        raise NotImplementedError
+
+
 def catalogue(count: int = 10) -> Catalogue:
     return Catalogue.of([Entry(f"Q{i}:SP", f"Q{i}:RB", read_only=i == 0) for i in range(count)])
 
@@ -282,7 +308,7 @@ async def control(
         catalogue() if entries is None else entries,
     )
     settings = Settings(prefix=prefix, port=port, interfaces=(LOOPBACK,), views=views)
-    ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3]))
+    ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3], FakeKeeper()))
     try:
         await ioc.start()
         yield Control(prefix, port, ioc, *parts)
