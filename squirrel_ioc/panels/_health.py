@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
-from squirrel_ioc.panels._bob import command, display, group, label, show, table
+from squirrel_ioc.panels._bob import command, display, enter, group, label, show, table
 from squirrel_ioc.panels._parts import HEALTH, field, header, values
 from squirrel_ioc.panels._scripts import ROWS
 
@@ -55,7 +55,14 @@ def _pvs() -> Iterable[Element]:
     numbers = [(name.capitalize(), f"PVS:{name}") for name in ("COUNT", "CONNECTED", "DISCONNECTED")]
     numbers += [("Read-only", "PVS:READONLY")]
     yield from values(10, 8, 125, numbers)
-    yield table((5, 66, 513, 411), [("Not connected", 490)], [(ROWS, ["PVS:DISCONNECTED:NAMES:LONG"])])
+    yield from field(62, "Add", lambda at: enter(at, "PVS:ADD"), width=408)
+    yield from field(92, "Remove", lambda at: enter(at, "PVS:REMOVE"), width=408)
+    yield from field(122, "Find", lambda at: enter(at, "PVS:FIND"), width=318)
+    yield show((428, 122, 85, 26), "PVS:FOUND", align="right")
+    yield show((10, 152, 413, 40), "PVS:MSG", wrap=True)
+    yield command((428, 152, 85, 40), "Reload", "PVS:RELOAD")
+    yield table((5, 198, 254, 279), [("Not connected", 235)], [(ROWS, ["PVS:DISCONNECTED:NAMES:LONG"])])
+    yield table((264, 198, 254, 279), [("Found", 235)], [(ROWS, ["PVS:FOUND:NAMES:LONG"])])
 
 
 def _jobs() -> Element:
