@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,7 @@ def diff(
     show: Annotated[Rows, typer.Option(help="Which PVs are listed.")] = Rows.DIFFERENT,
     atol: Annotated[float, typer.Option(min=0.0, help="Absolute tolerance where the catalogue has none.")] = 0.0,
     rtol: Annotated[float, typer.Option(min=0.0, help="Relative tolerance where the catalogue has none.")] = 0.0,
+    size: Annotated[int, typer.Option("--size", "-n", min=1, help="Rows of the table; JSON has all.")] = 1000,
     json_wanted: JsonOption = False,
 ) -> None:
     """Compare snapshots with each other, or one with the live machine.
@@ -90,7 +92,7 @@ def diff(
     if json_wanted:
         typer.echo(json.dumps(_as_json(found, rows), indent=2))
     else:
-        _print(found, rows)
+        _print(found, rows, size)
     if not found.same:
         raise typer.Exit(ExitCode.DIFFERENT)
 
@@ -159,7 +161,7 @@ async def _live(settings: Settings, channels: ChannelList) -> tuple[Frame, LiveF
         await machine.stop()
 
 
-def _print(found: _Found, show: Show) -> None:
+def _print(found: _Found, show: Show, size: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -172,12 +174,13 @@ def _print(found: _Found, show: Show) -> None:
     if len(rows):
         table = Table("PV", "A", "B", "Difference", "")
         table.columns[0].no_wrap = True
-        for cells in zip(
-            rows.names, rows.text_a, rows.text_b, delta_texts(comparison, rows.rows, 60), rows.role, strict=True
-        ):
-            *values, role = cells
+        deltas = delta_texts(comparison, rows.rows, 60)
+        cells = zip(rows.names, rows.text_a, rows.text_b, deltas, rows.role, strict=True)
+        for *values, role in islice(cells, size):
             add_row(table, *values, "" if role == "setpoint" else role)
         Console().print(table)
+    if len(rows) > size:
+        typer.echo(f"{len(rows) - size} more rows are not shown: --size {len(rows)} shows all")
     for name, snapshot in (("A", found.a), ("B", found.b)):
         typer.echo(f"{name}: {_words(snapshot)}")
     summary = f"{int(comparison.different.sum())} of {int(comparison.compared.sum())} PVs differ"

@@ -154,6 +154,26 @@ async def test_live_machine_is_read_every_time(rig: Rig) -> None:
     assert f"{COUNT} could not be read" in await s.text("DIFF:MSG")
 
 
+async def test_comparison_can_be_aborted(rig: Rig) -> None:
+    s = rig.s
+    assert await s.put("DIFF:A", await rig.snapshot())
+    assert await s.put("DIFF:B", 0)
+    rig.ioc.pause()
+    try:
+        comparing = asyncio.create_task(s.put("DIFF:TRIGGER", 1))
+        await s.wait_for("JOB:STATUS", 2)
+        assert not await s.put("DIFF:TRIGGER", 1)
+        assert await s.put("JOB:ABORT", 1)
+        assert not await comparing
+    finally:
+        rig.ioc.resume()
+    assert await s.label("DIFF:STATUS") == "Aborted"
+    assert "aborted by" in await s.text("DIFF:MSG")
+    assert await s.get("DIFF:TRIGGER") == 0
+    await s.wait_for("PVS:CONNECTED", COUNT)
+    assert await s.put("DIFF:TRIGGER", 1)
+
+
 async def test_panel_walks_selects_and_restores(rig: Rig) -> None:
     s = rig.s
     before = await rig.snapshot()

@@ -74,6 +74,9 @@ async def test_two_snapshots(shell: Shell) -> None:
     assert f"A: snapshot {shell.first}, " in out
     assert "before [bold]lunch[/]" in out
     assert "3 of 5 PVs differ" in out.splitlines()[-1]
+    _, out, _ = await shell.diff(shell.first, shell.second, "--size", "1")
+    assert sum(shell.r in line for line in out.splitlines()) == 1
+    assert "2 more rows are not shown" in out
 
 
 async def test_equal_is_zero(shell: Shell) -> None:
