@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -53,11 +54,10 @@ def parse_text(data: Any, native: Any, limit: int, *, lines: bool = False) -> st
     """Text of at most `limit` bytes of UTF-8: a DBR_STRING, or characters up to the first NUL."""
     if native == ChannelType.STRING:
         raw = bytes(data[0]) if len(data) else b""
+    elif native == ChannelType.CHAR:
+        raw = bytes(data)
     else:
-        values = [float(v) for v in data]
-        if not all(v.is_integer() and 0 <= v < 256 for v in values):
-            raise RefusedError("these numbers are no characters")
-        raw = bytes(int(v) for v in values) if native != ChannelType.CHAR else bytes(data)
+        raw = _characters([float(v) for v in data])
     raw = raw.split(b"\0", 1)[0]
     if len(raw) > limit:
         raise RefusedError(f"the text has {len(raw)} bytes, at most {limit} are possible")
@@ -88,6 +88,21 @@ def _decoded(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise RefusedError(f"the text is not UTF-8 (byte {error.start})") from None
+
+
+def _characters(values: list[float]) -> bytes:
+    """Numbers that stand for text: bytes of UTF-8, or the UTF-16 units that Java programs (Phoebus) send."""
+    if not all(v.is_integer() and 0 <= v < 0x10000 for v in values):
+        raise RefusedError("these numbers are no characters")
+    units = [int(v) for v in values]
+    with suppress(ValueError, UnicodeDecodeError):
+        raw = bytes(units)
+        raw.split(b"\0", 1)[0].decode()
+        return raw
+    try:
+        return struct.pack(f"<{len(units)}H", *units).decode("utf-16-le").encode()
+    except UnicodeError:
+        raise RefusedError("these numbers are no characters") from None
 
 
 def _number_of(text: str) -> float:

@@ -47,7 +47,7 @@ def test_text_of_nothing() -> None:
     assert parse_text([], STRING, 5) == ""
     assert parse_text(np.zeros(0, np.uint8), CHAR, 5) == ""
     assert parse_text(np.array([72.0, 105.0, 0.0]), DOUBLE, 5) == "Hi"
-    for bad in ([256.0], [-1.0], [1.5], [np.nan]):
+    for bad in ([65536.0], [-1.0], [1.5], [np.nan], [0xD800]):
         with pytest.raises(RefusedError, match="no characters"):
             parse_text(np.array(bad), DOUBLE, 5)
 
@@ -109,3 +109,10 @@ def test_states() -> None:
     for data, native in (([b"all"], STRING), ([b"7"], STRING), (np.array([3], np.uint16), ChannelType.ENUM)):
         with pytest.raises(RefusedError):
             parse_index(data, native, STATES)
+
+
+def test_text_as_java_programs_send_it() -> None:
+    for text in ("Prüfung", "€ 5", "\U0001f43f"):
+        raw = text.encode("utf-16-le")
+        units = np.frombuffer(raw, "<u2").astype(np.int32)
+        assert parse_text(units, ChannelType.LONG, 40) == text
