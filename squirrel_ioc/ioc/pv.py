@@ -21,7 +21,6 @@ from caproto import (
     AccessRights,
     AlarmSeverity,
     AlarmStatus,
-    ChannelAlarm,
     ChannelType,
     SubscriptionType,
     TimeStamp,
@@ -98,8 +97,7 @@ class Pv(PvpropertyData):  # type: ignore[misc]  # caproto is not typed
         value: Any = None,
         **kwargs: Any,
     ) -> None:
-        # Not the alarm of the group, which all PVs of a group would share.
-        super().__init__(**(kwargs | {"alarm": ChannelAlarm(), "value": self.initial(value)}))
+        super().__init__(**(kwargs | {"value": self.initial(value)}))
         self.writable = writable
         self.egu = egu
         self.prec = precision
@@ -302,6 +300,15 @@ class Pv(PvpropertyData):  # type: ignore[misc]  # caproto is not typed
         self._changed(0)
 
     # What caproto's constructor asks for
+
+    @property
+    def alarm(self) -> None:
+        """caproto's, which all PVs of a group would share, is not in use: `alarm_now` is."""
+        return
+
+    @alarm.setter
+    def alarm(self, alarm: Any) -> None:
+        pass
 
     def preprocess_value(self, value: Any) -> Any:
         """Values are as the subclasses make them."""
