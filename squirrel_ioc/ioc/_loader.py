@@ -67,17 +67,19 @@ class Loader:
             self._workers -= 1
 
     async def _fetch(self, snapshot_id: int, names: dict[str, list[Done]]) -> None:
-        found: dict[str, Loaded] = {}
+        frame, trouble = None, None
         try:
             frame = await self._store.load_frame(snapshot_id, names.keys())
-            found = {name: Stored.of(frame, row) for row, name in enumerate(frame.channels.names)}
         except StoreError as error:
+            trouble = error
             log.warning("%d values of snapshot %d cannot be shown: %s", len(names), snapshot_id, error)
-            found = dict.fromkeys(names, error)
         begin = time.monotonic()
         for name, callbacks in names.items():
+            loaded: Loaded = trouble
+            if frame is not None and (row := frame.channels.index.get(name)) is not None:
+                loaded = Stored.of(frame, row)
             for done in callbacks:
-                self._call(done, found.get(name))
+                self._call(done, loaded)
             if time.monotonic() - begin > _SLICE_S:  # clients want to be served, too
                 await asyncio.sleep(0)
                 begin = time.monotonic()
