@@ -5,22 +5,50 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
 
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
+from squirrel_ioc.errors import DatabaseDownError, NotActiveError
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
 from squirrel_ioc.jobs import Jobs, LiveCatalogue
 from squirrel_ioc.model.catalogue import Entry
-from squirrel_ioc.store import Store
+from squirrel_ioc.store import Lease, Store
 
 __all__ = ["App"]
 
 _NAMED = 10
+_PAUSE_S = 1.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What goes on whether this service works or stands by."""
+
+    store: Store
+    machine: Machine
+    keeper: LiveCatalogue
+
+
+async def _done_before(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool:
+    """Do this, or give it up when `end` is set: then False."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(end.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    if tasks[0].cancelled():
+        return False
+    tasks[0].result()
+    return True
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -33,32 +61,71 @@ def _more(count: int) -> str:
 
 
 class App:
-    """The service: store, catalogue, machine, jobs, control PVs; started in this order, stopped in the reverse."""
+    """The service: store, catalogue, machine, jobs, control PVs; started in this order, stopped in the reverse.
+
+    With `standby`, the jobs and the control PVs are there only while the service holds the lease of the store.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     async def run(self, stop: asyncio.Event, *, wait_db: bool = False, ready: asyncio.Event | None = None) -> None:
-        """Serve until `stop` is set. `ready` is set when the control PVs can be found.
+        """Serve until `stop` is set. `ready` is set when the control PVs can be found, or when it stands by.
 
         Raises CatalogueError, DatabaseDownError, StoreError, or ControlPvError when the CA port is taken.
         """
         entries = await asyncio.to_thread(self._read_catalogue)
         async with AsyncExitStack() as stack:
-            store = await Store.open(self.settings.database, self.settings.state_dir, wait=wait_db)
+            store = await Store.open(
+                self.settings.database, self.settings.state_dir, wait=wait_db, standby=self.settings.standby
+            )
             stack.push_async_callback(store.close)
+            if store.lease is not None:
+                await store.lease.try_take()
             machine = Machine(self.settings.ca)
             await machine.start()
             stack.push_async_callback(machine.stop)
 
             keeper = LiveCatalogue(store, machine, self.settings.catalogue.files)
             stack.push_async_callback(keeper.stop)
-            await keeper.start(entries)
+            # Who stands by, and takes over later, goes on with the catalogue that is in force then.
+            await keeper.start(entries if store.acts() else None)
             log.info("catalogue: %d setpoints, %d PVs", len(keeper.current), len(keeper.current.channels))
+            connecting = asyncio.create_task(self._tell_connections(machine, keeper), name="connections")
+            stack.push_async_callback(_cancelled, connecting)
 
+            parts = _Parts(store, machine, keeper)
+            ready = ready or asyncio.Event()
+            if store.lease is None:
+                await self._serve(parts, stop, ready)
+            else:
+                await self._take_turns(parts, store.lease, stop, ready)
+            log.info("stopping")
+
+    async def _take_turns(self, parts: _Parts, lease: Lease, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """Stand by until the lease is ours, serve until it is lost, and so on; when stopped, let the other one on."""
+        while not stop.is_set():
+            if not lease.held:
+                ready.set()
+                if not await _done_before(lease.take(), stop):
+                    break
+            try:
+                await parts.store.check_schema()
+                if not await _done_before(self._serve(parts, stop, ready), lease.lost):
+                    log.warning("the control PVs are off the network: %s", lease.why)
+            except (DatabaseDownError, NotActiveError) as error:
+                log.warning("could not go on as the active one: %s", error)
+                await asyncio.sleep(_PAUSE_S)
+            finally:
+                await lease.give_back()
+
+    async def _serve(self, parts: _Parts, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """Do the work, until `stop` is set or this is cancelled."""
+        store, machine, keeper = parts.store, parts.machine, parts.keeper
+        async with AsyncExitStack() as stack:
             jobs = Jobs(store, machine, lambda: keeper.current, self.settings)
-            await jobs.start()
             stack.push_async_callback(jobs.stop)
+            await jobs.start()
             keeper.hold_for(jobs)
 
             service = Service(
@@ -68,21 +135,18 @@ class App:
                 jobs=jobs,
                 catalogue=lambda: keeper.current,
                 keeper=keeper,
+                acts=store.acts,
             )
             control = ControlIoc(service)
             await control.start()
             stack.push_async_callback(control.stop)
             log.info("control PVs %s* on port %d", self.settings.prefix, self.settings.port)
-            connecting = asyncio.create_task(self._tell_connections(machine, keeper), name="connections")
-            stack.push_async_callback(_cancelled, connecting)
             # What lives as long as the service need not be looked through again and again: a collection of 40,000
             # PVs' objects takes long enough for a client to notice.
             gc.collect()
             gc.freeze()
-            if ready is not None:
-                ready.set()
+            ready.set()
             await stop.wait()
-            log.info("stopping")
 
     async def _tell_connections(self, machine: Machine, keeper: LiveCatalogue) -> None:
         """One line in the log when the machine is there, or what is missing of it."""

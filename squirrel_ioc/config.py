@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from squirrel_ioc._settings_file import read_settings
@@ -237,10 +247,23 @@ class Settings(BaseSettings):
         default=(), description="names of private copies of the DIFF, LIST and HIST PVs, one a console"
     )
     database: DatabaseSettings = DatabaseSettings()
+    standby: bool = Field(
+        default=False, description="one of two services on the database of `database.dsn`: one works, one stands by"
+    )
     catalogue: CatalogueSettings = CatalogueSettings()
     ca: CaSettings = CaSettings()
     restore: RestoreSettings = RestoreSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("standby")
+    @classmethod
+    def _standby_has_a_server(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "database" in info.data and info.data["database"].dsn is None:
+            raise ValueError(
+                "two services need a PostgreSQL server that both reach: set database.dsn. "
+                "The embedded database belongs to one service"
+            )
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ __all__ = [
     "UnknownPvError",
     "StoreError",
     "DatabaseDownError",
+    "NotActiveError",
     "ChannelAccessError",
     "ControlPvError",
     "FormatError",
@@ -58,6 +59,10 @@ class StoreError(SquirrelError):
 
 class DatabaseDownError(StoreError):
     """The database does not answer."""
+
+
+class NotActiveError(StoreError):
+    """This service does not hold the lease, or not any more: another one does the work."""
 
 
 class ChannelAccessError(SquirrelError):

@@ -137,9 +137,13 @@ class Machine:
         slots = np.fromiter(self._slot_of.values(), np.intp, len(self._slot_of))
         return bool(self._engine.table.ready[slots].all())
 
-    def listen(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, at most every 0.25 s, when connections or the state of an IOC have changed."""
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have `callback` called, at most every 0.25 s, when connections or the state of an IOC have changed.
+
+        Returns what ends it.
+        """
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
 
     async def read(
         self,
@@ -238,7 +242,7 @@ class Machine:
 
     def _tell(self) -> None:
         self._notify = None
-        for callback in self._listeners:
+        for callback in tuple(self._listeners):
             callback()
 
 

@@ -62,14 +62,16 @@ class Circuit:
         database: Database,
         port: int,
         writes: Tasks,
+        acts: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._acts = acts
         self._reader = reader
         self._writer = writer
         self._database = database
         self._port = port
         self._tasks = writes
         self.address: tuple[str, int] = writer.get_extra_info("peername")[:2]
-        self.outbox = Outbox(writer)
+        self.outbox = Outbox(writer, acts)
         self._protocol = ca.VirtualCircuit(ca.SERVER, self.address, None)
         self._protocol.our_address = writer.get_extra_info("sockname")[:2]
         self._monitors = Monitors(self._protocol, self.outbox)
@@ -103,6 +105,10 @@ class Circuit:
 
     def __str__(self) -> str:
         return f"{self._user}@{self._host} ({self.address[0]}:{self.address[1]})"
+
+    def abort(self) -> None:
+        """Disconnect the client at once."""
+        self._writer.transport.abort()
 
     async def serve(self) -> None:
         """Until the client goes, breaks the protocol, or does not read what it is sent."""
@@ -147,6 +153,8 @@ class Circuit:
                 self._check_announced(needed)
             begin = time.monotonic()
             for command in commands:
+                if not self._acts():
+                    raise ConnectionAbortedError("this service is not the active one any more")
                 await self._handle(command)
                 if time.monotonic() - begin > _SLICE_S:  # others want to be served, too
                     await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from caproto.server import PVGroup
@@ -36,6 +36,7 @@ class Group(PVGroup):  # type: ignore[misc]  # caproto is not typed
 
     def __init__(self, prefix: str) -> None:
         self._service_prefix = prefix
+        self._ends: list[Callable[[], None]] = []
         # caproto expands {macros} in names.
         super().__init__((prefix + self.section).replace("{", "{{").replace("}", "}}"))
         for pv in list(self.pvdb.values()):
@@ -55,7 +56,17 @@ class Group(PVGroup):  # type: ignore[misc]  # caproto is not typed
         """Show how things stand, and follow them."""
 
     async def stop(self) -> None:
-        """Follow nothing any more."""
+        """End what still runs."""
+
+    def follow(self, end: Callable[[], None]) -> None:
+        """The group listens to something; `end` ends it."""
+        self._ends.append(end)
+
+    def unfollow(self) -> None:
+        """Follow nothing any more. The parts of the service may go on without these control PVs."""
+        for end in self._ends:
+            end()
+        self._ends.clear()
 
     def refused(self, pv: Pv, reason: str) -> None:
         """A write to `pv` was refused: say why."""

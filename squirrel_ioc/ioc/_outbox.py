@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 __all__ = ["Outbox", "SEND_TIMEOUT_S"]
@@ -32,10 +32,11 @@ class _Update:
 
 
 class Outbox:
-    """The queue of one circuit, and the task that empties it (`run`)."""
+    """The queue of one circuit, and the task that empties it (`run`), as long as the service `acts`."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, acts: Callable[[], bool] = lambda: True) -> None:
         self._writer = writer
+        self._acts = acts
         self._queue: deque[list[Any] | _Update] = deque()
         self._updates: dict[Any, deque[_Update]] = {}
         self._dropped = 0
@@ -94,6 +95,8 @@ class Outbox:
             if self._reply_bytes <= _MAX_REPLY_BYTES:
                 self._room.set()
             if batch:
+                if not self._acts():
+                    raise ConnectionAbortedError("this service is not the active one any more")
                 self._writer.write(b"".join(batch))
                 async with asyncio.timeout(SEND_TIMEOUT_S):
                     await self._writer.drain()

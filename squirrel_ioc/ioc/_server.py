@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 from squirrel_ioc.errors import ControlPvError
@@ -34,13 +34,19 @@ class CaServer:
     The port is had or the start fails. (A soft IOC takes any other TCP port when its own is taken, and tells clients
     in the search reply; then a second service with the same names would go unnoticed, and each client get one or the
     other.) Nothing of it comes from the environment, which belongs to the CA client in the same process.
+
+    `acts` is asked before anything is answered or done: a service that has lost its lease to another one is silent from
+    that moment, before anybody has come to stop it.
     """
 
-    def __init__(self, database: Database, interfaces: Sequence[str], port: int) -> None:
+    def __init__(
+        self, database: Database, interfaces: Sequence[str], port: int, acts: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._acts = acts
         self._database = database
         self._interfaces = interfaces = [ANY] if ANY in interfaces else list(dict.fromkeys(interfaces))
         self._port = port
-        self._search = SearchServer(interfaces, port, database.prefix, self._known)
+        self._search = SearchServer(interfaces, port, database.prefix, self._known, acts)
         self._servers: list[asyncio.Server] = []
         self._circuits: dict[Circuit, None] = {}
         self._clients = Tasks()
@@ -72,6 +78,9 @@ class CaServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        if not self._acts():
+            for circuit in self._circuits:
+                circuit.abort()
         await self._beacons.stop()
         await self._writes.stop()
         await self._clients.stop()
@@ -96,6 +105,9 @@ class CaServer:
             raise ControlPvError(f"TCP port {self._port} on {interface} cannot be had: {reason}") from error
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._acts():
+            writer.transport.abort()
+            return
         if len(self._circuits) >= MAX_CIRCUITS:
             if time.monotonic() - self._warned >= _WARN_EVERY_S:
                 self._warned = time.monotonic()
@@ -103,7 +115,7 @@ class CaServer:
             writer.transport.abort()
             return
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        circuit = Circuit(reader, writer, self._database, self._port, self._writes)
+        circuit = Circuit(reader, writer, self._database, self._port, self._writes, self._acts)
         self._circuits[circuit] = None
         self._clients.start(self._serve(circuit), f"client {circuit.address}")
 

@@ -114,8 +114,8 @@ class Machine(Protocol):
         """Try every IOC again."""
         ...
 
-    def listen(self, callback: Callable[[], None]) -> None:
-        """Call back, in the loop and not too often, when any of it changes."""
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, in the loop and not too often, when any of it changes; returns what ends it."""
         ...
 
 
@@ -165,8 +165,8 @@ class Store(Protocol):
         """How it is."""
         ...
 
-    def listen_status(self, callback: Callable[..., None]) -> object:
-        """Call back, in the loop, when the status changes."""
+    def listen_status(self, callback: Callable[..., None]) -> Callable[[], None]:
+        """Call back, in the loop, when the status changes; returns what ends it."""
         ...
 
     @property
@@ -279,8 +279,8 @@ class CatalogueKeeper(Protocol):
     The coroutines raise RefusedError, DatabaseDownError, StoreError.
     """
 
-    def listen(self, callback: Callable[[CatalogueChange], None]) -> None:
-        """Call back, in the loop, when another catalogue is in force."""
+    def listen(self, callback: Callable[[CatalogueChange], None]) -> Callable[[], None]:
+        """Call back, in the loop, when another catalogue is in force; returns what ends it."""
         ...
 
     def check_add(self, names: Sequence[str]) -> None:
@@ -318,3 +318,5 @@ class Service:
     jobs: Jobs
     catalogue: Callable[[], Catalogue]
     keeper: CatalogueKeeper
+    acts: Callable[[], bool] = lambda: True
+    """Whether this service may answer now: not when another one has taken over. Cheap."""

@@ -108,9 +108,17 @@ class _Searches(asyncio.DatagramProtocol):
 
 
 class SearchServer:
-    """Answers searches on the configured interfaces."""
+    """Answers searches on the configured interfaces, as long as the service `acts`."""
 
-    def __init__(self, interfaces: Sequence[str], port: int, prefix: str, known: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        interfaces: Sequence[str],
+        port: int,
+        prefix: str,
+        known: Callable[[str], bool],
+        acts: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._acts = acts
         self._interfaces = interfaces
         self._port = port
         self._prefix = prefix.encode()
@@ -140,7 +148,7 @@ class SearchServer:
         return transport
 
     def _answer(self, datagram: bytes) -> list[bytes]:
-        return answers(datagram, self._port, self._prefix, self._known)
+        return answers(datagram, self._port, self._prefix, self._known) if self._acts() else []
 
     def stop(self) -> None:
         """Answer no more."""

@@ -83,7 +83,7 @@ class HealthGroup(Group):
         """Beat."""
         self.started.post(iso_time(datetime.now().astimezone()))
         self.version.post(__version__)
-        self.service.store.listen_status(self._store_changed)
+        self.follow(self.service.store.listen_status(self._store_changed))
         self._store_changed()
         psutil.cpu_percent()
         self._tasks.start(self._beat(), "heartbeat")

@@ -81,8 +81,8 @@ class PvsGroup(Group):
 
     async def start(self) -> None:
         """Show the channels as they stand, and follow."""
-        self.service.machine.listen(self._machine_changed)
-        self.service.keeper.listen(self._catalogue_changed)
+        self.follow(self.service.machine.listen(self._machine_changed))
+        self.follow(self.service.keeper.listen(self._catalogue_changed))
         self.refresh()
         await self._show_found()
 
@@ -247,7 +247,7 @@ class IocsGroup(Group):
 
     async def start(self) -> None:
         """Show the IOCs as they stand, and follow."""
-        self.service.machine.listen(self.refresh)
+        self.follow(self.service.machine.listen(self.refresh))
         self.refresh()
 
     def refresh(self, *_: Any) -> None:

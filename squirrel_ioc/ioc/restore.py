@@ -70,7 +70,7 @@ class RestoreGroup(JobGroup):
     async def start(self) -> None:
         """Also: whether restores are enabled, as it was before a restart."""
         await super().start()
-        self.service.store.listen_status(self._store_changed)
+        self.follow(self.service.store.listen_status(self._store_changed))
         try:
             kept = await self.service.store.get_setting(ENABLE_SETTING)
         except DatabaseDownError as error:

@@ -47,7 +47,7 @@ class ControlIoc:
         self._groups = [group(settings.prefix) for group in GROUPS]
         restorer = next(group for group in self._groups if isinstance(group, RestoreGroup))
         teller = next(group for group in self._groups if isinstance(group, SnapGroup))
-        self._server = CaServer(self.database, settings.interfaces, settings.port)
+        self._server = CaServer(self.database, settings.interfaces, settings.port, service.acts)
         self._resources = Resources(service, self._feed, self.database, restorer, teller, self._server.disconnect)
         for view in settings.views:
             for kind in VIEW_GROUPS:
@@ -83,5 +83,6 @@ class ControlIoc:
         await self._server.stop()
         await self._resources.stop()
         for group in reversed(self._started):
+            group.unfollow()
             await group.stop()
         self._started.clear()

@@ -51,10 +51,12 @@ class JobContext:
 
     @property
     def aborted(self) -> bool:
-        """Whether somebody has asked the job to stop."""
+        """Whether somebody has asked the job to stop, or this service may not act any more. From any thread."""
+        if not self.aborted_by and not self.store.acts():
+            self.aborted_by = "the loss of the lease"
         return bool(self.aborted_by)
 
     def check_abort(self) -> None:
         """Raise JobAbortedError when somebody has asked the job to stop."""
-        if self.aborted_by:
+        if self.aborted:
             raise JobAbortedError(f"aborted by {self.aborted_by}", self.partial)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from squirrel_ioc.config import Settings
-from squirrel_ioc.errors import DatabaseDownError, SquirrelError
+from squirrel_ioc.errors import DatabaseDownError, NotActiveError, SquirrelError
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext, JobFailedError
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._state import JobBoard
@@ -30,6 +30,7 @@ MAX_ATTEMPTS = 3
 _BACK_OFF_S = 1.0
 _PROGRESS_PERIOD_S = 0.2
 _ROW_PERIOD_S = 0.5
+_SAVE_AGAIN_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -149,16 +150,29 @@ class JobRunner:
 
     async def _end(self, info: JobInfo) -> None:
         """Commit the end of a job, then tell it: a status is reported after the commit, never before."""
-        await self._save(info)
-        self._board.publish(info)
+        if await self._save(info):
+            self._board.publish(info)
 
-    async def _save(self, info: JobInfo) -> None:
-        """Write the job's row; while the database is away, keep it until `save_unsaved`."""
-        try:
-            await self._store.update_job(info)
-        except DatabaseDownError as error:
-            log.warning("job %d: its end (%s) could not be stored yet: %s", info.id, info.status.name, error)
-            self._unsaved[info.id] = info
+    async def _save(self, info: JobInfo) -> bool:
+        """Write the job's row; while the database is away, keep it until `save_unsaved`.
+
+        A service that shares the database does not keep it: False when the job is now for the other one to settle.
+        """
+        while self._store.acts():
+            try:
+                await self._store.update_job(info)
+            except NotActiveError:
+                break
+            except DatabaseDownError as error:
+                log.warning("job %d: its end (%s) could not be stored yet: %s", info.id, info.status.name, error)
+                if self._store.lease is None:
+                    self._unsaved[info.id] = info
+                    return True
+                await asyncio.sleep(_SAVE_AGAIN_S)
+            else:
+                return True
+        log.warning("job %d (%s) is left to the service that is active next", info.id, info.title)
+        return False
 
     async def save_unsaved(self) -> None:
         """Store what could not be stored while the database was away."""
@@ -195,7 +209,7 @@ class _Progress:
     async def _write(self, info: JobInfo) -> None:
         try:
             await self._store.update_job(info)
-        except DatabaseDownError as error:
+        except (DatabaseDownError, NotActiveError) as error:
             log.warning("job %d: its progress could not be stored: %s", info.id, error)
 
     async def close(self) -> None:

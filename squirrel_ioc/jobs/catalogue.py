@@ -84,9 +84,10 @@ class LiveCatalogue:
         self._task: asyncio.Task[None] | None = None
         self._stop_listening: Callable[[], object] = lambda: None
 
-    def listen(self, callback: Callable[[CatalogueChange], None]) -> None:
-        """Call back, in the loop, when another catalogue is in force."""
+    def listen(self, callback: Callable[[CatalogueChange], None]) -> Callable[[], None]:
+        """Call back, in the loop, when another catalogue is in force; returns what ends it."""
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
 
     async def start(self, entries: Sequence[Entry] | None = None) -> None:
         """Put in force what is in the database and, where given, the entries of the catalogue files.
@@ -200,7 +201,7 @@ class LiveCatalogue:
             self._held = channels
 
     def _tell(self, change: CatalogueChange) -> None:
-        for callback in self._listeners:
+        for callback in tuple(self._listeners):
             callback(change)
 
     # What others make of it

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 
 from squirrel_ioc.config import DatabaseSettings
-from squirrel_ioc.errors import DatabaseDownError, StoreError
+from squirrel_ioc.errors import DatabaseDownError, NotActiveError, StoreError
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import UNREACHABLE, reason, translated
 
@@ -132,7 +132,8 @@ class Database:
     """The pool, with every wait bounded and every error translated.
 
     `trouble` says what is known to be wrong, so that nobody waits for a database that is not there; `on_down` is
-    called when somebody finds out first.
+    called when somebody finds out first. `acts` says whether this process may change anything, and `fence` is the last
+    statement of every transaction, which raises NotActiveError when it may not any more.
     """
 
     def __init__(self, pool: asyncpg.Pool, target: Target, connect_timeout_s: float) -> None:
@@ -141,6 +142,8 @@ class Database:
         self._connect_timeout_s = connect_timeout_s
         self.on_down: Callable[[], None] = lambda: None
         self.trouble: Callable[[], str] = lambda: ""
+        self.acts: Callable[[], bool] = lambda: True
+        self.fence: Callable[[Connection, str], Awaitable[None]] | None = None
 
     @classmethod
     async def open(cls, target: Target, settings: DatabaseSettings) -> Database:
@@ -166,11 +169,16 @@ class Database:
 
     @asynccontextmanager
     async def own_connection(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
-        """A connection beside the pool, for one that listens; closed, or cut, at the end of the block."""
+        """A connection beside the pool, for the queue; closed, or cut, at the end of the block.
+
+        Raises NotActiveError when this process may not act: who takes over ends the connections that are there then.
+        """
         try:
             with translated(doing):
                 connection = await self._target.connect()
                 try:
+                    if not self.acts():
+                        raise NotActiveError(f"{doing}: this service is not the active one")
                     yield connection
                 finally:
                     with suppress(*UNREACHABLE, asyncpg.PostgresError):
@@ -186,8 +194,12 @@ class Database:
             with translated(doing):
                 yield existing
             return
+        if not self.acts():
+            raise NotActiveError(f"{doing}: this service is not the active one")
         async with self.connection(doing) as connection, connection.transaction():
             yield connection
+            if self.fence is not None:
+                await self.fence(connection, doing)
 
     async def close(self) -> None:
         """Close every connection, waiting only so long for those in use."""

@@ -20,6 +20,7 @@ import asyncpg
 from pgqueuer.adapters.persistence.queries import Queries
 
 from squirrel_ioc.errors import StoreError
+from squirrel_ioc.store.database import Connection
 from squirrel_ioc.store.failures import translated
 
 __all__ = ["Migration", "read_migrations", "migrate", "pending"]
@@ -97,7 +98,7 @@ async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration
     return applied
 
 
-async def pending(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:
+async def pending(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
     """The names of migrations not yet applied. Raises as `migrate` does, changes nothing."""
     with translated("database migrations"):
         if not await connection.fetchval(_HAS_TABLE):
@@ -105,7 +106,7 @@ async def pending(connection: asyncpg.Connection, migrations: Sequence[Migration
     return [m.name for m in await _missing(connection, migrations)]
 
 
-async def _missing(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Sequence[Migration]:
+async def _missing(connection: Connection, migrations: Sequence[Migration]) -> Sequence[Migration]:
     with translated("database migrations"):
         rows = await connection.fetch(_APPLIED)
     if len(rows) > len(migrations):

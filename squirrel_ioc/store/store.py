@@ -26,6 +26,7 @@ from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.jobs import JobRows
 from squirrel_ioc.store.keys import Keys
+from squirrel_ioc.store.lease import Lease, leased
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 from squirrel_ioc.store.migrations import migrate, pending, read_migrations
@@ -51,7 +52,11 @@ class Store:
     `command_timeout_s` of the settings, and StoreError when it refuses; both say what was being done.
     """
 
-    def __init__(self, database: Database, watch: Watch, embedded: EmbeddedServer | None) -> None:
+    def __init__(
+        self, database: Database, watch: Watch, embedded: EmbeddedServer | None, lease: Lease | None = None
+    ) -> None:
+        self.lease: Final = lease
+        """Of one of two services that share the database; who works alone has none."""
         self._database = database
         self._watch = watch
         self._embedded = embedded
@@ -62,16 +67,26 @@ class Store:
         self.keys: Final = Keys(database, lists)
         database.on_down = watch.hurry
         database.trouble = lambda: "" if watch.status.connected else watch.status.message
+        if lease is not None:
+            database.acts = self.acts
+            database.fence = lease.fence
 
     @classmethod
     async def open(
-        cls, settings: DatabaseSettings, state_dir: Path, *, wait: bool = False, exclusive: bool = True
+        cls,
+        settings: DatabaseSettings,
+        state_dir: Path,
+        *,
+        wait: bool = False,
+        exclusive: bool = True,
+        standby: bool = False,
     ) -> Store:
         """Connect, and bring the schema up to date. Without a dsn, a server with its data in `state_dir` is started.
 
         `wait` tries until the server answers, with growing pauses up to 10 s. `exclusive` is the service's way: only
         one process may have a database so, and only it changes the schema. Commands that look at the data pass False,
-        and can do so while the service runs.
+        and can do so while the service runs. `standby` shares the database with another service that has it too:
+        `lease` tells which of them may change anything, and only a first one changes the schema.
 
         Raises DatabaseDownError when the server does not answer (naming host, port and database, never the password);
         StoreError when the login or the database is wrong, when another service runs on it, when its schema is newer
@@ -81,14 +96,15 @@ class Store:
         if embedded is not None and not exclusive and not embedded.exists:
             raise StoreError(f"there is no database in {state_dir} yet: start the service first")
         target = Target(settings, embedded)
-        watch = Watch(target, exclusive, None if embedded is None else embedded.ensure_running)
+        watch = Watch(target, exclusive, None if embedded is None else embedded.ensure_running, shared=standby)
         database = None
+        lease = Lease(target) if standby else None
         try:
             if embedded is not None:
                 await _in_thread(embedded.start)
             connection = await (target.connect_waiting() if wait else target.connect())
             await watch.claim(connection)
-            await _prepare(connection, target, exclusive)
+            await _prepare(connection, target, exclusive and not (standby and await leased(connection)))
             database = await Database.open(target, settings)
             await watch.start()
         except BaseException:
@@ -98,14 +114,26 @@ class Store:
             if embedded is not None:
                 await _in_thread(embedded.stop)
             raise
-        return cls(database, watch, embedded)
+        return cls(database, watch, embedded, lease)
 
     async def close(self) -> None:
         """Close the connections; the embedded server is stopped by the last process that uses it."""
+        if self.lease is not None:
+            await self.lease.close()
         await self._watch.stop()
         await self._database.close()
         if self._embedded is not None:
             await _in_thread(self._embedded.stop)
+
+    async def check_schema(self) -> None:
+        """Raises StoreError when the schema is not that of this program: somebody may have changed it meanwhile."""
+        async with self.connection() as connection:
+            if missing := await pending(connection, read_migrations(migrations_dir())):
+                raise StoreError(f"the database lacks migration {missing[0]}: start the service again")
+
+    def acts(self) -> bool:
+        """Whether this service may act on the outside, now; from any thread. One that works alone always may."""
+        return self.lease is None or self.lease.held
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -271,7 +299,7 @@ class Store:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as exc:
             raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
-        async with self._database.connection(f"storing setting {key}") as connection:
+        async with self._database.transaction(f"storing setting {key}") as connection:
             await connection.execute(_SET_SETTING, key, text)
 
 
@@ -285,7 +313,7 @@ async def _in_thread(function: Callable[[], None]) -> None:
         raise
 
 
-async def _prepare(connection: asyncpg.Connection, target: Target, exclusive: bool) -> None:
+async def _prepare(connection: asyncpg.Connection, target: Target, may_migrate: bool) -> None:
     """Check what the store relies on, and the schema."""
     with translated(target.description):
         encoding = await connection.fetchval("SHOW server_encoding")
@@ -295,7 +323,7 @@ async def _prepare(connection: asyncpg.Connection, target: Target, exclusive: bo
     if server.major < _OLDEST_SERVER:
         raise StoreError(f"{target.description} is PostgreSQL {server.major}: it must be {_OLDEST_SERVER} or newer")
     migrations = read_migrations(migrations_dir())
-    if exclusive:
+    if may_migrate:
         await migrate(connection, migrations)
     elif missing := await pending(connection, migrations):
         raise StoreError(f"{target.description} lacks migration {missing[0]}: start the service, or migrate it")

@@ -29,6 +29,7 @@ _GRACE_S: Final = 1.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _TAKE = "SELECT pg_try_advisory_lock($1)"
+_SHARE = "SELECT pg_try_advisory_lock_shared($1)"
 _HOLDER = """
 SELECT pid, coalesce(nullif(application_name, ''), 'a process of its server') AS name
 FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -88,11 +89,18 @@ class Listeners(Generic[T]):
 
 
 class Watch:
-    """Holds a connection of its own, pings it, listens on it, and makes it anew when it breaks."""
+    """Holds a connection of its own, pings it, listens on it, and makes it anew when it breaks.
 
-    def __init__(self, target: Target, exclusive: bool, restart: Callable[[], None] | None) -> None:
+    `exclusive` takes the lock of the service, `shared` with others who share it, and then settle among themselves who
+    works.
+    """
+
+    def __init__(
+        self, target: Target, exclusive: bool, restart: Callable[[], None] | None, *, shared: bool = False
+    ) -> None:
         self._target = target
         self._exclusive = exclusive
+        self._shared = shared
         self._restart = restart
         self._connection: asyncpg.Connection | None = None
         self._server_pid = 0
@@ -197,11 +205,12 @@ class Watch:
     async def _be_alone(self, connection: asyncpg.Connection) -> None:
         """Take the lock of the service. One that was killed a moment ago may hold it still, so try for a while."""
         deadline = time.monotonic() + _GRACE_S
-        while not await connection.fetchval(_TAKE, _SERVICE_KEY):
+        while not await connection.fetchval(_SHARE if self._shared else _TAKE, _SERVICE_KEY):
             holder = await connection.fetchrow(_HOLDER, _SERVICE_KEY)
             if time.monotonic() > deadline:
                 name = "unknown" if holder is None else holder["name"]
-                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {name}")
+                both = "; `standby: true` must be in the settings of both" if self._shared else ""
+                raise StoreError(f"another squirrel-ioc runs on {self._target.description}: {name}{both}")
             if holder is not None and holder["pid"] == self._server_pid:
                 # Our own old connection: the server has not noticed yet that it is lost.
                 await connection.execute(_TERMINATE, self._server_pid)

@@ -176,8 +176,9 @@ class FakeStore:
     async def job(self, job_id: int) -> None:
         return None
 
-    def listen_status(self, callback: Callable[..., None]) -> None:
+    def listen_status(self, callback: Callable[..., None]) -> Callable[[], None]:
         self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
 
     def turn(self, connected: bool) -> None:
         self.status = FakeStatus(connected)
@@ -238,8 +239,9 @@ class FakeMachine:
         self.resets += 1
         self.ioc_states = [0] * len(self.ioc_states)
 
-    def listen(self, callback: Callable[[], None]) -> None:
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
 
     def changed(self) -> None:
         for callback in self.listeners:
@@ -252,8 +254,9 @@ class FakeKeeper:
     def __init__(self) -> None:
         self.listeners: list[Callable[..., None]] = []
 
-    def listen(self, callback: Callable[..., None]) -> None:
+    def listen(self, callback: Callable[..., None]) -> Callable[[], None]:
         self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
 
     def check_add(self, names: Any) -> None:
         raise RefusedError("cannot be changed here")
