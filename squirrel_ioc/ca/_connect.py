@@ -68,6 +68,7 @@ class ClearOperation(Operation):
             if any(isinstance(operation, CreateOperation) for operation in engine.running):
                 return False
             self._left = engine.table.release(engine.table.used.tolist() if self._slots is None else self._slots)
+            engine.tell_changed()
             # From here on no operation takes up these channels; those that run may still hold them.
             self._users = [user for user in engine.running if not isinstance(user, ClearOperation)]
         self._users = [user for user in engine.running if user in self._users]

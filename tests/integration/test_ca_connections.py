@@ -7,6 +7,7 @@ import time
 
 import aioca
 import numpy as np
+import psutil
 import pytest
 from ca_helpers import hold, random_prefix, started, states, until
 from ioc_process import IocProcess, ca_settings
@@ -77,6 +78,24 @@ async def test_watching_other_channels() -> None:
             await machine.watch(ChannelList.of([]))
             await until(lambda: not machine.iocs(), 5)
             assert states(await machine.read(everything)) == {State.DISCONNECTED: 2000}
+
+
+async def test_channels_that_are_dropped_are_cleared() -> None:
+    told = []
+    with IocProcess(numbers(500)) as ioc:
+        async with started() as machine:
+            everything = await hold(machine, names(500))
+            machine.listen(lambda: told.append(machine.iocs()))
+            reads = [asyncio.create_task(machine.read(everything)) for _ in range(3)]
+            await machine.watch(ChannelList.of([]))
+            for frame in await asyncio.gather(*reads):
+                assert set(states(frame)) <= {State.VALUE, State.DISCONNECTED}
+            await until(lambda: [] in told, 5)
+            # libca gives up the circuit of an IOC that has no channel any more.
+            process = psutil.Process(ioc.pid)
+            await until(lambda: {c.status for c in process.net_connections("tcp")} == {psutil.CONN_LISTEN}, 5)
+            await hold(machine, names(500))
+            assert states(await machine.read(everything)) == {State.VALUE: 500}
 
 
 async def test_the_same_name_twice_in_a_list() -> None:
