@@ -45,6 +45,11 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
                 info, status=JobStatus.RETRYING, attempt=info.attempt + 1, message="the service stopped; trying again"
             )
         return replace(info, status=JobStatus.FAILED, message="the service stopped before it was taken", finished=now)
+    if info.kind is JobKind.IMPORT and snapshot is not None:
+        message = f"snapshot {snapshot.id} was stored before the service stopped"
+        return replace(info, status=JobStatus.COMPLETED, message=message, finished=now)
+    if info.kind.beside and info.status is JobStatus.IN_PROGRESS:
+        return replace(info, status=JobStatus.FAILED, message="the service stopped before its end", finished=now)
     if info.kind is JobKind.RESTORE and info.status is JobStatus.IN_PROGRESS:
         message = "interrupted before the first write"
         if snapshot is not None:

@@ -16,6 +16,8 @@ from squirrel_ioc.jobs._context import JobAbortedError, JobContext, JobFailedErr
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._state import JobBoard
 from squirrel_ioc.jobs.compare import compare_snapshots
+from squirrel_ioc.jobs.exporting import export_snapshot
+from squirrel_ioc.jobs.importing import import_file
 from squirrel_ioc.jobs.restore import restore_snapshot
 from squirrel_ioc.jobs.snapshot import take_snapshot
 from squirrel_ioc.model.catalogue import Catalogue
@@ -39,6 +41,8 @@ HANDLERS: Mapping[JobKind, Handler] = {
     JobKind.SNAPSHOT: take_snapshot,
     JobKind.RESTORE: restore_snapshot,
     JobKind.COMPARE: compare_snapshots,
+    JobKind.IMPORT: import_file,
+    JobKind.EXPORT: export_snapshot,
 }
 
 
@@ -51,8 +55,8 @@ class RetryLaterError(SquirrelError):
 
 
 class JobRunner:
-    """Takes jobs that the queue delivers: one at a time of those that take or restore a snapshot, and beside it
-    one comparison, which must not wait for a slow ramp."""
+    """Takes jobs that the queue delivers: one at a time of those that take or restore a snapshot; and beside it one
+    comparison, and one import or export, which must not wait for a slow ramp."""
 
     def __init__(
         self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings, board: JobBoard
@@ -62,7 +66,12 @@ class JobRunner:
         self._catalogue = catalogue
         self._settings = settings
         self._board = board
-        self._lanes = {True: asyncio.Lock(), False: asyncio.Lock()}
+        machine, compare, files = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+        self._lanes = dict.fromkeys(JobKind, machine) | {
+            JobKind.COMPARE: compare,
+            JobKind.IMPORT: files,
+            JobKind.EXPORT: files,
+        }
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
         self.released: list[Callable[[], None]] = []
@@ -86,7 +95,7 @@ class JobRunner:
         info = self._board.job(job_id) or await self._store.job(job_id)
         if info is None:
             return
-        async with self._lanes[info.kind is JobKind.COMPARE]:
+        async with self._lanes[info.kind]:
             info = self._board.job(job_id) or info
             if info.status not in (JobStatus.PENDING, JobStatus.RETRYING):
                 return

@@ -91,10 +91,10 @@ class JobBoard:
             self._trim()
 
     def _shown_rather(self, info: JobInfo) -> bool:
-        """A comparison does not hide the snapshot or restore that runs beside it."""
+        """A comparison, an import or an export does not hide the snapshot or restore that runs beside it."""
         shown = self.current
         busy = shown is not None and shown.status is JobStatus.IN_PROGRESS and shown.id != info.id
-        return not (busy and info.kind is JobKind.COMPARE)
+        return not (busy and info.kind.beside)
 
     async def wait(self, job_id: int) -> JobInfo:
         """The job's terminal state. Raises KeyError for a job this process does not know."""

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._rows import selected_rows
+from squirrel_ioc.jobs._types import alike
 from squirrel_ioc.model.compare import Comparison, align, compare, tolerances
 from squirrel_ioc.model.difftable import LIVE, REFERENCE, DiffTable, tabulate
 from squirrel_ioc.model.display import STRING_LIMIT
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import CompareRequest, CompareResult
 from squirrel_ioc.model.selection import parse
+from squirrel_ioc.model.snapshot import Snapshot
 from squirrel_ioc.store import Store
 
 __all__ = ["check_compare", "compare_snapshots"]
@@ -25,17 +27,17 @@ __all__ = ["check_compare", "compare_snapshots"]
 
 @dataclass(frozen=True)
 class _Sides:
-    """Both frames, and the snapshots they are of; 0 is the live machine."""
+    """Both frames, and the snapshots they are of; None is the live machine."""
 
     a: Frame
     b: Frame
-    snapshot_a: int
-    snapshot_b: int
+    of_a: Snapshot | None
+    of_b: Snapshot | None
 
     @property
     def unread(self) -> int:
         """PVs of the live machine that gave no value."""
-        live = [frame for frame, id_ in ((self.a, self.snapshot_a), (self.b, self.snapshot_b)) if id_ == LIVE]
+        live = [frame for frame, of in ((self.a, self.of_a), (self.b, self.of_b)) if of is None]
         return sum(int(np.count_nonzero(~frame.valid)) for frame in live)
 
 
@@ -45,7 +47,7 @@ async def check_compare(store: Store, request: CompareRequest) -> None:
         raise RefusedError("the live machine cannot be compared with itself")
     for side in dict.fromkeys((request.a, request.b)):
         if side != LIVE:
-            await _snapshot_id(store, side)
+            await _snapshot(store, side)
 
 
 async def compare_snapshots(job: JobContext, request: CompareRequest) -> CompareResult:
@@ -58,8 +60,8 @@ async def compare_snapshots(job: JobContext, request: CompareRequest) -> Compare
     return CompareResult(
         request.a,
         request.b,
-        sides.snapshot_a,
-        sides.snapshot_b,
+        LIVE if sides.of_a is None else sides.of_a.id,
+        LIVE if sides.of_b is None else sides.of_b.id,
         comparison,
         table,
         sides.unread,
@@ -68,9 +70,11 @@ async def compare_snapshots(job: JobContext, request: CompareRequest) -> Compare
 
 
 def _compare(job: JobContext, request: CompareRequest, sides: _Sides) -> tuple[Comparison, DiffTable]:
-    alignment = align(sides.a.channels, sides.b.channels)
+    formats = ("" if of is None else of.file_format for of in (sides.of_a, sides.of_b))
+    a, b = alike(sides.a, sides.b, *formats)
+    alignment = align(a.channels, b.channels)
     atol, rtol = tolerances(job.catalogue, alignment.channels, request.atol, request.rtol)
-    comparison = compare(sides.a, sides.b, atol, rtol, alignment)
+    comparison = compare(a, b, atol, rtol, alignment)
     return comparison, tabulate(comparison, request.show, STRING_LIMIT)
 
 
@@ -78,23 +82,27 @@ async def _sides(job: JobContext, request: CompareRequest) -> _Sides:
     """Both sides, cut to the selection. The live machine is read, each time, for the channels of the other side."""
     if request.a == LIVE and request.b == LIVE:
         raise RefusedError("the live machine cannot be compared with itself")
-    ids = [side if side == LIVE else await _snapshot_id(job.store, side) for side in (request.a, request.b)]
-    stored = await _stored(job, [id_ for id_ in dict.fromkeys(ids) if id_ != LIVE], request.selection)
-    live = await _live(job, next(iter(stored.values())).channels) if LIVE in ids else None
-    a, b = (stored[id_] if live is None or id_ != LIVE else live for id_ in ids)
-    return _Sides(a, b, *ids)
+    snapshots = [None if side == LIVE else await _snapshot(job.store, side) for side in (request.a, request.b)]
+    ids = list(dict.fromkeys(snapshot.id for snapshot in snapshots if snapshot is not None))
+    stored = await _stored(job, ids, request.selection)
+    sides: dict[Snapshot | None, Frame] = {s: stored[s.id] for s in snapshots if s is not None}
+    if None in snapshots:
+        sides[None] = await _live(job, next(iter(stored.values())).channels)
+    a, b = snapshots
+    return _Sides(sides[a], sides[b], a, b)
 
 
-async def _snapshot_id(store: Store, side: int) -> int:
+async def _snapshot(store: Store, side: int) -> Snapshot:
     """The snapshot that a side of the request stands for."""
     if side == REFERENCE:
         reference = await store.reference()
         if reference is None:
             raise RefusedError("there is no reference snapshot")
-        return reference.id
-    if await store.snapshot(side) is None:
+        return reference
+    snapshot = await store.snapshot(side)
+    if snapshot is None:
         raise RefusedError(f"snapshot {side} does not exist")
-    return side
+    return snapshot
 
 
 async def _stored(job: JobContext, ids: list[int], text: str) -> dict[int, Frame]:

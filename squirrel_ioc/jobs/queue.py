@@ -21,10 +21,14 @@ from squirrel_ioc.jobs._recovery import recover
 from squirrel_ioc.jobs._runner import JobRunner, RetryLaterError
 from squirrel_ioc.jobs._state import JobBoard
 from squirrel_ioc.jobs.compare import check_compare
+from squirrel_ioc.jobs.exporting import check_export
+from squirrel_ioc.jobs.importing import check_import
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.difftable import side_text
 from squirrel_ioc.model.job import (
     CompareRequest,
+    ExportRequest,
+    ImportRequest,
     JobInfo,
     JobKind,
     JobStatus,
@@ -53,6 +57,7 @@ class Jobs:
 
     def __init__(self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings) -> None:
         self._store = store
+        self._settings = settings
         self._board = JobBoard()
         self._runner = JobRunner(store, targets, catalogue, settings, self._board)
         self._task: asyncio.Task[None] | None = None
@@ -126,6 +131,10 @@ class Jobs:
             await self._check_restore(request)
         elif isinstance(request, CompareRequest):
             await check_compare(self._store, request)
+        elif isinstance(request, ImportRequest):
+            await check_import(self._settings, request)
+        elif isinstance(request, ExportRequest):
+            await check_export(self._settings, self._store, request)
         row = {f.name: getattr(request, f.name) for f in fields(request)}
         now = datetime.now(UTC)
         async with self._store.transaction() as connection:
@@ -202,5 +211,9 @@ def _title(request: Request) -> str:
             return request.title or "snapshot"
         case RestoreRequest():
             return f"restore of snapshot {request.snapshot_id}"
-        case _:
+        case ImportRequest():
+            return f"import of {request.file}"
+        case ExportRequest():
+            return f"export of snapshot {request.snapshot_id} to {request.file}"
+        case CompareRequest():
             return f"compare {side_text(request.a)} with {side_text(request.b)}"

@@ -16,6 +16,7 @@ from squirrel_ioc.jobs._ledger import Ledger, Verdict
 from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
 from squirrel_ioc.jobs._ramp import needs_ramp, ramp
 from squirrel_ioc.jobs._rows import selected_rows
+from squirrel_ioc.jobs._types import fitted
 from squirrel_ioc.model.compare import differs
 from squirrel_ioc.model.display import text
 from squirrel_ioc.model.frame import Frame
@@ -105,11 +106,21 @@ class _Restore:
             abort=lambda: job.aborted,
         )
         job.check_abort()
+        if self.snapshot.file_format:
+            saved = await self._fit(now, rows)
         check_types(ledger, saved, now, rows)
         if self.request.mode is not RestoreMode.ALL:
             same = ~differs(saved, now, None, None)
             ledger.settle(rows[same & (now.state == State.VALUE)], Verdict.UNCHANGED)
         self._now, self._now_rows = now, rows
+
+    async def _fit(self, now: Frame, rows: NDArray[np.intp]) -> Frame:
+        """Give values that came from a file the types that their PVs have now. What does not fit fails."""
+        made = await asyncio.to_thread(fitted, self.saved, now, self.snapshot.file_format)
+        self.saved = made.frame
+        wrong = np.array(list(made.problems), np.intp)
+        self.ledger.settle(wrong, Verdict.FAILED, list(made.problems.values()))
+        return self.saved.take(rows)
 
     async def back_up(self) -> None:
         """Store the present values of exactly the PVs to be written, before the first write."""
