@@ -21,7 +21,18 @@ from squirrel_ioc.ioc._scalars import Choice
 from squirrel_ioc.ioc._service import Jobs
 from squirrel_ioc.ioc.pv import Pv, now, stamp_of
 from squirrel_ioc.model.difftable import side_text
-from squirrel_ioc.model.job import JobInfo, JobKind, Outcome, Request, RestoreRequest, Result, SnapshotRequest
+from squirrel_ioc.model.job import (
+    CompareRequest,
+    ExportRequest,
+    ImportRequest,
+    JobInfo,
+    JobKind,
+    Outcome,
+    Request,
+    RestoreRequest,
+    Result,
+    SnapshotRequest,
+)
 
 __all__ = ["JobGroup", "STATUS_ALARMS", "STATUS_STATES", "abort_job"]
 
@@ -43,7 +54,7 @@ log = logging.getLogger(__name__)
 class _Run:
     """A job of this group, from the moment it is asked for."""
 
-    command: Command
+    command: Command | None
     client: Client
     started: float = field(default_factory=time.monotonic)
     job_id: int = 0
@@ -54,7 +65,7 @@ class JobGroup(Group):
     """One job at a time. Subclasses declare the PVs and say what a result looks like."""
 
     kind: ClassVar[JobKind]
-    noun: ClassVar[str]
+    noun: str
     result_type: ClassVar[type[Result]]
     status: Choice
     msg: Text
@@ -71,11 +82,15 @@ class JobGroup(Group):
     async def start(self) -> None:
         """Show how the last jobs of this kind ended, also when that was before a restart."""
         for info in reversed(self.service.jobs.recent):
-            if info.kind is self.kind and info.status.terminal:
+            if self.is_ours(info.kind) and info.status.terminal:
                 self._publish(info, None, stamp_of(info.finished.timestamp()) if info.finished else now())
 
-    async def run_job(self, request: Request, command: Command, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
-        """Run a job to its end. `accepted` is posted when it is queued, and `command` reads 1 until it ends.
+    def is_ours(self, kind: JobKind) -> bool:
+        """Whether the group shows how jobs of this kind end."""
+        return kind is self.kind
+
+    async def run_job(self, request: Request, command: Command | None, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
+        """Run a job to its end. `accepted` is posted when it is queued, and `command`, if any, reads 1 until it ends.
 
         Raises RefusedError, DatabaseDownError when nothing is started; FailedError when it ends badly.
         """
@@ -84,12 +99,13 @@ class JobGroup(Group):
         run = self._run = _Run(command, current_client())
         try:
             run.job_id = await self.feed.submit(request, run.client, self)
-            log.info("%s: %s (job %d)", command.label, run.client, run.job_id)
-            started = [
+            log.info("%s: %s (job %d)", _doing(request), run.client, run.job_id)
+            started: list[tuple[Pv, Any]] = [
                 (self.msg, f"{_doing(request)} for {run.client} (job {run.job_id})"),
                 (self.status, Outcome.RUNNING),
-                (command, 1),
             ]
+            if command is not None:
+                started.append((command, 1))
             post_all([*accepted, *started], now())
             accept()
             await self.feed.end(run.job_id)
@@ -106,8 +122,10 @@ class JobGroup(Group):
         """Nobody knows how the job ends: it was refused, or cannot be followed."""
         self._run = None
         if run.job_id:
-            outcome = (self.msg, f"job {run.job_id} cannot be followed"), (self.status, Outcome.FAILED)
-            post_all([*outcome, (run.command, 0)], now())
+            stamp = now()
+            post_all([(self.msg, f"job {run.job_id} cannot be followed"), (self.status, Outcome.FAILED)], stamp)
+            if run.command is not None:
+                run.command.post(0, stamp)
 
     def _running(self, run: _Run) -> str:
         info = self.service.jobs.current
@@ -128,7 +146,7 @@ class JobGroup(Group):
     def job_released(self, stamp: Any) -> None:
         """The command is 0, and the next one may come."""
         run, self._run = self._run, None
-        if run is not None:
+        if run is not None and run.command is not None:
             run.command.post(0, stamp)
 
     def _publish(self, info: JobInfo, duration_s: float | None, stamp: Any) -> Outcome:
@@ -159,7 +177,11 @@ def _doing(request: Request) -> str:
             return "taking a snapshot"
         case RestoreRequest():
             return f"restoring snapshot {request.snapshot_id}"
-        case _:
+        case ImportRequest():
+            return f"importing {request.file}"
+        case ExportRequest():
+            return f"exporting snapshot {request.snapshot_id} to {request.file}"
+        case CompareRequest():
             return f"comparing {side_text(request.a)} with {side_text(request.b)}"
 
 

@@ -14,7 +14,7 @@ from squirrel_ioc.ioc._group import Group, post_all
 from squirrel_ioc.ioc._jobgroup import abort_job
 from squirrel_ioc.ioc._results import iso_time
 from squirrel_ioc.ioc.pv import now, stamp_of
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus
+from squirrel_ioc.model.job import JobInfo, JobStatus
 
 __all__ = ["JobsGroup"]
 
@@ -164,8 +164,8 @@ class JobsGroup(Group):
 
 
 def _takes_over(info: JobInfo, shown: JobInfo) -> bool:
-    """A job that starts is shown instead of one that waits; a comparison does not hide what it runs beside."""
-    beside = info.kind is JobKind.COMPARE and shown.status is JobStatus.IN_PROGRESS
+    """A job that starts is shown instead of one that waits; comparisons and files do not hide others."""
+    beside = info.kind.beside and shown.status is JobStatus.IN_PROGRESS
     return info.status is JobStatus.IN_PROGRESS and not beside
 
 

@@ -16,6 +16,7 @@ from squirrel_ioc.ioc._server import MAX_CIRCUITS
 from squirrel_ioc.ioc.list import MAX_SIZE
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.ioc.server import GROUPS
+from squirrel_ioc.jobs.importing import EXCHANGE_LIMITS, READ_S
 from squirrel_ioc.jobs.queue import MAX_QUEUED
 from squirrel_ioc.model.job import MAX_NAMES_IN_ROW
 from squirrel_ioc.model.values import STRING_SIZE
@@ -32,6 +33,8 @@ BOUNDS: Final[Mapping[str, int]] = {
     "abort": int(ABORT_TIMEOUT_S),
     "rows": PAGE_ROWS,
     "size": MAX_SIZE,
+    "import_bytes": EXCHANGE_LIMITS.file_bytes >> 20,
+    "import_s": int(READ_S),
 }
 """Numbers that the PV reference names."""
 

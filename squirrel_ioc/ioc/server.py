@@ -10,6 +10,7 @@ from squirrel_ioc.ioc._group import Group
 from squirrel_ioc.ioc._server import CaServer
 from squirrel_ioc.ioc._service import Service
 from squirrel_ioc.ioc.diff import DiffGroup
+from squirrel_ioc.ioc.file import FileGroup
 from squirrel_ioc.ioc.health import HealthGroup
 from squirrel_ioc.ioc.job import JobsGroup
 from squirrel_ioc.ioc.list import ListGroup
@@ -29,6 +30,7 @@ GROUPS: tuple[type[Group], ...] = (
     PvsGroup,
     IocsGroup,
     HealthGroup,
+    FileGroup,
 )
 
 VIEW_GROUPS: tuple[type[Group], ...] = (DiffGroup, ListGroup)
