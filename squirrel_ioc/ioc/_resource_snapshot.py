@@ -25,9 +25,6 @@ from squirrel_ioc.model.snapshot import Snapshot, SnapshotChange
 
 __all__ = ["Restorer", "Snapshots", "Teller"]
 
-_FAREWELL_S: Final = 0.05
-"""Clients hear how a deletion has ended before the channels to what is deleted go."""
-
 log = logging.getLogger(__name__)
 
 
@@ -228,7 +225,8 @@ class _SnapshotResource(Resource):
                 self._teller.tell(f"snapshot {self.id} deleted by {client}")
             finally:
                 self.deleting = False
-                asyncio.get_running_loop().call_later(_FAREWELL_S, self._gone)
+                # Behind the answer.
+                asyncio.get_running_loop().call_soon(self._gone)
 
     def _gone(self) -> None:
         if self.id not in self.context.index.snapshots:

@@ -6,8 +6,11 @@ last client. `Database` asks `resolve`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Set
-from typing import Final
+from typing import Any, Final
+
+from caproto import AlarmSeverity, AlarmStatus
 
 from squirrel_ioc.ioc._database import Database
 from squirrel_ioc.ioc._feed import JobFeed
@@ -21,10 +24,22 @@ from squirrel_ioc.ioc._service import Service
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.hist import Histories
 from squirrel_ioc.ioc.list import ListGroup
-from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.ioc.pv import Alarm, Pv
 from squirrel_ioc.store import RESYNC, StoreEvent
 
 __all__ = ["Resources"]
+
+_FAREWELL_S: Final = 0.05
+"""From the last update to the disconnection: for updates and answers to be sent."""
+
+
+class _Gone:
+    """In place of a PV whose alarm is that of another one."""
+
+    alarm_now: Final[Alarm] = (AlarmStatus.UDF, AlarmSeverity.INVALID_ALARM)
+
+
+_GONE: Final[Any] = _Gone()
 
 Family = Callable[[str, str], Pv | None]
 
@@ -108,7 +123,12 @@ class Resources:
                 histories.changed()
 
     def _drop(self, pvs: Collection[Pv]) -> None:
-        """There are no such PVs any more: clients are disconnected, and find what there is now."""
+        """There are no such PVs any more: clients are disconnected, and find what there is now.
+
+        An alarm comes first, because a record does not process when its link is disconnected (EPICS base 7.0.10).
+        """
         for pv in pvs:
             self._context.fetched(pv, good=False)
-        self._disconnect(set(pvs))
+            pv.alarm_source = _GONE
+            pv.post(pv.value)
+        asyncio.get_running_loop().call_later(_FAREWELL_S, self._disconnect, set(pvs))
