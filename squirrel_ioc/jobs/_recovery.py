@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._runner import MAX_ATTEMPTS
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreResult
+from squirrel_ioc.model.snapshot import Snapshot
 from squirrel_ioc.store import Store
 
 __all__ = ["recover"]
@@ -57,25 +60,25 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
                 f"interrupted after at least {info.done} of {info.total} writes; "
                 f"snapshot {snapshot.id} holds what stood before"
             )
-        result = _account(info, snapshot.id if snapshot is not None else 0)
+        result = _account(info, await store.job_request(info.id), snapshot)
         return replace(info, status=JobStatus.FAILED, message=message, finished=now, result=result)
     return replace(info, status=JobStatus.FAILED, message="the service stopped before it was started", finished=now)
 
 
-def _account(info: JobInfo, backup_id: int) -> RestoreResult | None:
+def _account(info: JobInfo, request: Mapping[str, Any], backup: Snapshot | None) -> RestoreResult:
     """What is known of an interrupted restore: what its row says, and of the rest nothing good."""
-    row = info.result
-    if not isinstance(row, dict):
-        return None
-    known = {key: int(row[key]) for key in ("written", "unchanged", "skipped", "mismatch")}
+    row = info.result if isinstance(info.result, dict) else {}
+    known = {key: int(row.get(key, 0)) for key in ("written", "unchanged", "skipped", "mismatch")}
+    # The first account is stored some time after the backup, of exactly the PVs to be written.
+    total = int(row.get("total", max(info.total, backup.count if backup is not None else 0)))
     return RestoreResult(
-        snapshot_id=int(row["snapshot_id"]),
-        mode=RestoreMode(row["mode"]),
+        snapshot_id=int(request["snapshot_id"]),
+        mode=RestoreMode(request["mode"]),
         outcome=Outcome.FAILED,
-        total=int(row["total"]),
-        failed=int(row["total"]) - sum(known.values()),
-        backup_id=backup_id,
-        bad_names=tuple(row["bad_names"]),
-        bad_reasons=tuple(row["bad_reasons"]),
+        total=total,
+        failed=total - sum(known.values()),
+        backup_id=backup.id if backup is not None else 0,
+        bad_names=tuple(row.get("bad_names", ())),
+        bad_reasons=tuple(row.get("bad_reasons", ())),
         **known,
     )
