@@ -112,7 +112,7 @@ async def _compare(
 ) -> _Found:
     import numpy as np
 
-    from squirrel_ioc.model.compare import align, compare, tolerances
+    from squirrel_ioc.jobs.compare import compare_sides
     from squirrel_ioc.store import Store
 
     # The service may be running: it has the database for itself only as far as changes go.
@@ -130,9 +130,8 @@ async def _compare(
     cut = [f.take(np.flatnonzero(selection.match_channels(f.channels, catalogue, flags))) for f in whole]
     if not any(map(len, cut)):
         raise NotFoundError(f"selection {selection} matches no PV of what is compared")
-    alignment = align(cut[0].channels, cut[1].channels)
-    atol, rtol = tolerances(catalogue, alignment.channels, *limits)
-    return _Found(snapshots[0], snapshots[1], compare(cut[0], cut[1], atol, rtol, alignment))
+    comparison = compare_sides(tuple(zip(cut, snapshots, strict=True)), catalogue, *limits)
+    return _Found(snapshots[0], snapshots[1], comparison)
 
 
 async def _snapshot(store: Store, side: int | str) -> Snapshot:

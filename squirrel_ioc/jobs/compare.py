@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._rows import selected_rows
-from squirrel_ioc.jobs._types import alike
+from squirrel_ioc.jobs.file_types import alike
+from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.compare import Comparison, align, compare, tolerances
 from squirrel_ioc.model.difftable import LIVE, REFERENCE, DiffTable, tabulate
 from squirrel_ioc.model.display import STRING_LIMIT
@@ -22,7 +24,7 @@ from squirrel_ioc.model.selection import parse
 from squirrel_ioc.model.snapshot import Snapshot
 from squirrel_ioc.store import Store
 
-__all__ = ["check_compare", "compare_snapshots"]
+__all__ = ["check_compare", "compare_sides", "compare_snapshots"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,22 @@ async def compare_snapshots(job: JobContext, request: CompareRequest) -> Compare
     )
 
 
-def _compare(job: JobContext, request: CompareRequest, sides: _Sides) -> tuple[Comparison, DiffTable]:
-    formats = ("" if of is None else of.file_format for of in (sides.of_a, sides.of_b))
-    a, b = alike(sides.a, sides.b, *formats)
+def compare_sides(
+    sides: Sequence[tuple[Frame, Snapshot | None]], catalogue: Catalogue, atol: float, rtol: float
+) -> Comparison:
+    """Compare two frames, by the tolerances of the catalogue and else by these; None is the live machine.
+
+    Values from files that know no types are given those of the other side first.
+    """
+    (a, of_a), (b, of_b) = sides
+    a, b = alike(a, b, *("" if of is None else of.file_format for of in (of_a, of_b)))
     alignment = align(a.channels, b.channels)
-    atol, rtol = tolerances(job.catalogue, alignment.channels, request.atol, request.rtol)
-    comparison = compare(a, b, atol, rtol, alignment)
+    return compare(a, b, *tolerances(catalogue, alignment.channels, atol, rtol), alignment)
+
+
+def _compare(job: JobContext, request: CompareRequest, sides: _Sides) -> tuple[Comparison, DiffTable]:
+    both = (sides.a, sides.of_a), (sides.b, sides.of_b)
+    comparison = compare_sides(both, job.catalogue, request.atol, request.rtol)
     return comparison, tabulate(comparison, request.show, STRING_LIMIT)
 
 
