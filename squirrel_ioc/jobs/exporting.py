@@ -10,7 +10,7 @@ from squirrel_ioc.errors import FormatError, RefusedError
 from squirrel_ioc.formats import Kind, SnapshotFile, format_by_name_of, format_named, write_snapshot
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._exchange import LOOK_S, check_absent, exchange_folder, in_thread
-from squirrel_ioc.jobs._types import UNTYPED
+from squirrel_ioc.jobs.file_types import UNTYPED
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import ExportRequest, FileResult

@@ -16,8 +16,8 @@ from squirrel_ioc.errors import FormatError, RefusedError
 from squirrel_ioc.formats import Kind, Limits, ReadOptions, SnapshotFile, detect, format_named, read_snapshot
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._exchange import LOOK_S, check_file, exchange_folder, in_thread, private_copy
-from squirrel_ioc.jobs._types import live_types
 from squirrel_ioc.jobs.exporting import ATTRIBUTES
+from squirrel_ioc.jobs.file_types import live_types
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame

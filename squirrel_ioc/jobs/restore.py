@@ -16,7 +16,7 @@ from squirrel_ioc.jobs._ledger import Ledger, Verdict
 from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
 from squirrel_ioc.jobs._ramp import needs_ramp, ramp
 from squirrel_ioc.jobs._rows import selected_rows
-from squirrel_ioc.jobs._types import fitted
+from squirrel_ioc.jobs.file_types import fitted
 from squirrel_ioc.model.compare import differs
 from squirrel_ioc.model.display import text
 from squirrel_ioc.model.frame import Frame
