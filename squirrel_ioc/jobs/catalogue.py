@@ -8,9 +8,10 @@ dropped once no running job has started with them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -149,16 +150,17 @@ class LiveCatalogue:
 
     async def reload(self, by: str) -> CatalogueChange:
         """Read the catalogue files again. Raises CatalogueError, StoreError; then nothing changes."""
-        try:
-            entries = await asyncio.to_thread(load_catalogue, self._files)
-        except CatalogueError as error:
-            log.warning("%s wants the catalogue files read again, but they are wrong:\n%s", by, error)
-            raise CatalogueError([self._without_folders(problem) for problem in error.problems]) from error
-        return await self._change(
-            _files_read(entries),
-            f"PVS:RELOAD, {by}",
-            lambda summary: f"{_pvs(len(entries))} in the catalogue files: {summary}{_by_hand(self.inventory)}",
-        )
+        with _no_collections():
+            try:
+                entries = await asyncio.to_thread(load_catalogue, self._files)
+            except CatalogueError as error:
+                log.warning("%s wants the catalogue files read again, but they are wrong:\n%s", by, error)
+                raise CatalogueError([self._without_folders(problem) for problem in error.problems]) from error
+            return await self._change(
+                _files_read(entries),
+                f"PVS:RELOAD, {by}",
+                lambda summary: f"{_pvs(len(entries))} in the catalogue files: {summary}{_by_hand(self.inventory)}",
+            )
 
     def _without_folders(self, text: str) -> str:
         for folder in {path.parent for path in self._files}:
@@ -186,9 +188,11 @@ class LiveCatalogue:
         if len(new):
             await self._machine.watch(both)
             self._held = both
-        # From here to the end nobody starts a job with what was in force so far.
+        # From here on nobody starts a job with what was in force so far.
         self.current, self.inventory = catalogue, stored.inventory
+        await asyncio.sleep(0)  # each of these takes the loop its time, with many PVs
         await self._let_go()
+        await asyncio.sleep(0)
         return new
 
     async def _let_go(self) -> None:
@@ -231,12 +235,26 @@ class LiveCatalogue:
 
     async def _refresh(self) -> None:
         self._stale = False
-        stored = await self._store.load_inventory()
-        if stored.catalogue.version != self.current.version:
+        with _no_collections():
+            stored = await self._store.load_inventory()
+            if stored.catalogue.version == self.current.version:
+                return
             new = await self._adopt(stored)
-            change = CatalogueChange(self.current, new, f"{stored.summary} ({stored.made_by})", elsewhere=True)
-            log.info("catalogue: %s", change.message)
-            self._tell(change)
+        change = CatalogueChange(self.current, new, f"{stored.summary} ({stored.made_by})", elsewhere=True)
+        log.info("catalogue: %s", change.message)
+        self._tell(change)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """While a catalogue of 40,000 PVs is made, the garbage collector would look at all that is new of it again and
+    again, and let the loop wait meanwhile. Afterwards it need not look at it either."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _files_read(entries: Sequence[Entry]) -> Edit:

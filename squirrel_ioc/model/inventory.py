@@ -73,6 +73,8 @@ class Inventory:
                 entry = _merged(before, mine, said)
                 if entry != said:
                     filed[name] = said
+            elif (same := known.get(name)) == said:
+                entry = same
             if name in self.removed:
                 removed[name] = entry
             else:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.inventory import Inventory
 
-__all__ = ["COLUMNS", "SELECT", "Positions", "Row", "inventory_of", "entries_by_name", "records", "rows_of"]
+__all__ = ["COLUMNS", "SELECT", "Positions", "Row", "inventory_of", "entries_by_name", "records"]
 
 COLUMNS: Final = (
     "channel_id",
@@ -52,19 +52,9 @@ class Row:
 
     entry: Entry
     position: int
-    origin: str
+    added: bool
     filed: Entry | None
-    removed: bool
-
-
-def rows_of(inventory: Inventory, positions: Positions) -> Iterator[Row]:
-    """One for each entry in force, and for each that was removed by hand."""
-    added, filed = inventory.added, inventory.filed
-    for entry in inventory.entries:
-        name = entry.setpoint
-        yield Row(entry, positions[name], _ADDED if name in added else _FILE, filed.get(name), False)
-    for name, entry in inventory.removed.items():
-        yield Row(entry, 0, _FILE, filed.get(name), True)
+    removed: bool = False
 
 
 def records(rows: Iterable[Row], number: Mapping[str, int], now: datetime) -> Iterator[tuple[Any, ...]]:
@@ -88,7 +78,7 @@ def records(rows: Iterable[Row], number: Mapping[str, int], now: datetime) -> It
             e.step_period,
             row.position,
             now if row.removed else None,
-            row.origin,
+            _ADDED if row.added else _FILE,
             None if row.filed is None else _to_json(row.filed),
             row.removed,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +23,6 @@ from squirrel_ioc.store._catalogue_rows import (
     entries_by_name,
     inventory_of,
     records,
-    rows_of,
 )
 from squirrel_ioc.store.database import Connection, Database
 from squirrel_ioc.store.lists import ChannelLists
@@ -179,21 +178,38 @@ class _Change:
         self.before, self.after = before, after
         self.summary = Summary.of(before.inventory, after)
         self.positions = _positions(before.positions, [e.setpoint for e in after.entries])
-        was = {row.entry.setpoint: row for row in rows_of(before.inventory, before.positions)}
-        now = list(rows_of(after, self.positions))
-        self.rows = [row for row in now if not _same(was.get(row.entry.setpoint), row)]
-        self.gone = list(was.keys() - {row.entry.setpoint for row in now})
+        self.rows = [*_rows_in_force(before, after, self.positions), *_rows_removed(before.inventory, after)]
+        there = self.positions.keys() | after.removed.keys()
+        self.gone = list((before.positions.keys() | before.inventory.removed.keys()) - there)
         old, names = before.catalogue.channels, tuple(Catalogue.channel_names(after.entries))
         self.channels = None if old.names == names and old.setpoints == len(after) else names
         self.number: dict[str, int] = dict(zip(old.names, old.ids.tolist(), strict=True))
-        named = [*names, *self.gone, *Catalogue.channel_names([row.entry for row in self.rows])]
-        self.unknown = [name for name in dict.fromkeys(named) if name not in self.number]
+        others = Catalogue.channel_names([row.entry for row in self.rows if row.removed])
+        self.unknown = [n for n in dict.fromkeys((*names, *self.gone, *others)) if n not in self.number]
 
 
-def _same(was: Row | None, now: Row) -> bool:
-    if was is None or (was.position, was.origin, was.removed) != (now.position, now.origin, now.removed):
-        return False
-    return (was.entry is now.entry or was.entry == now.entry) and was.filed == now.filed
+def _rows_in_force(before: StoredCatalogue, after: Inventory, positions: Positions) -> Iterator[Row]:
+    was = before.inventory
+    old = was.by_name()
+    for e in after.entries:
+        name = e.setpoint
+        known = old.get(name)
+        added, filed = name in after.added, after.filed.get(name)
+        if (
+            (known is e or known == e)
+            and before.positions[name] == positions[name]
+            and (name in was.added) == added
+            and was.filed.get(name) == filed
+        ):
+            continue
+        yield Row(e, positions[name], added, filed)
+
+
+def _rows_removed(before: Inventory, after: Inventory) -> Iterator[Row]:
+    for name, e in after.removed.items():
+        filed = after.filed.get(name)
+        if before.removed.get(name) != e or before.filed.get(name) != filed:
+            yield Row(e, 0, False, filed, removed=True)
 
 
 def _positions(old: Positions, names: Sequence[str]) -> dict[str, int]:
