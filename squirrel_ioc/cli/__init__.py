@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from squirrel_ioc.cli import _diff, _machine, _panels, _service, _snapshots
+from squirrel_ioc.cli import _diff, _history, _machine, _panels, _service, _snapshots
 from squirrel_ioc.cli._exit import EXIT_CODES, ExitCode, exit_code
 from squirrel_ioc.errors import SquirrelError
 
@@ -29,6 +29,7 @@ app.command("check")(_service.check)
 app.command("migrate")(_service.migrate)
 app.add_typer(_snapshots.app, name="snapshots")
 app.command("diff")(_diff.diff)
+app.command("history")(_history.history)
 app.command("reference")(_panels.reference)
 app.command("panels")(_panels.panels)
 app.command("bench")(_machine.bench)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from squirrel_ioc.model.selection import Selection
     from squirrel_ioc.model.snapshot import Snapshot
 
-__all__ = ["add_row", "as_json", "bytes_text", "flags", "local_time", "selected_rows", "short", "value_rows"]
+__all__ = ["add_row", "as_json", "bytes_text", "local_time", "plain", "selected_rows", "short", "value_rows"]
 
 SEVERITIES: Final = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,12 +54,6 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "origin": snapshot.origin,
         "job_id": snapshot.job_id,
     }
-
-
-def flags(snapshot: Snapshot) -> str:
-    """As LIST:FLAGS: P protected, K kept, R reference, A automatic."""
-    held = (snapshot.protected, snapshot.kept, snapshot.reference, snapshot.automatic)
-    return "".join(letter for letter, on in zip("PKRA", held, strict=True) if on)
 
 
 def local_time(time: datetime) -> str:
@@ -102,7 +96,7 @@ def _value_row(frame: Frame, row: int) -> dict[str, Any]:
         label = meta.labels[value]
     return {
         "pv": frame.channels.names[row],
-        "value": _plain(value),
+        "value": plain(value),
         "label": label,
         "units": meta.units,
         "severity": SEVERITIES[frame.severity[row]] if 0 <= frame.severity[row] < len(SEVERITIES) else "",
@@ -112,9 +106,10 @@ def _value_row(frame: Frame, row: int) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can have it: NaN and infinities are strings."""
     if isinstance(value, np.ndarray):
-        return [_plain(v) for v in value.tolist()]
+        return [plain(v) for v in value.tolist()]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from squirrel_ioc.cli._exit import NotFoundError
 from squirrel_ioc.cli._service import ConfigOption, JsonOption
-from squirrel_ioc.errors import DatabaseDownError
+from squirrel_ioc.cli._store import (
+    LabelOption,
+    SinceOption,
+    TextOption,
+    UntilOption,
+    UserOption,
+    read_store,
+    snapshot_filter,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from squirrel_ioc.model.frame import Frame
     from squirrel_ioc.model.snapshot import Snapshot
     from squirrel_ioc.store import Store
 
 __all__ = ["app"]
 
-T = TypeVar("T")
-
 app = typer.Typer(no_args_is_help=True, help="List and show snapshots.")
-
-Time = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])]
 
 
 @app.command("list")
 def list_snapshots(
     config: ConfigOption,
-    text: Annotated[str, typer.Option(help="Part of the title or the comment.")] = "",
-    label: Annotated[str, typer.Option(help="A label.")] = "",
-    user: Annotated[str, typer.Option(help="Who took it.")] = "",
-    since: Time = None,
-    until: Time = None,
+    text: TextOption = "",
+    label: LabelOption = "",
+    user: UserOption = "",
+    since: SinceOption = "",
+    until: UntilOption = "",
     backups: Annotated[bool, typer.Option("--backups", help="Also those that restores took by themselves.")] = False,
     size: Annotated[int, typer.Option("--size", "-n", min=1, max=10_000, help="Rows of a page.")] = 20,
     page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
     json_wanted: JsonOption = False,
 ) -> None:
     """List snapshots, newest first."""
-    from squirrel_ioc.cli._rows import add_row, as_json, bytes_text, flags, local_time
-    from squirrel_ioc.model.snapshot import SnapshotFilter
+    from squirrel_ioc.cli._rows import add_row, as_json, bytes_text, local_time
 
-    wanted = SnapshotFilter(
-        text=text,
-        label=label,
-        user=user,
-        since=since and since.astimezone(),
-        until=until and until.astimezone(),
+    wanted = replace(
+        snapshot_filter(text, label, user, since, until),
         automatic=None if backups else False,
         page=page - 1,
         size=size,
     )
-    found, total = _read(config, lambda store: store.snapshots(wanted))
+    found, total = read_store(config, lambda store: store.snapshots(wanted))
     if json_wanted:
         typer.echo(json.dumps({"total": total, "snapshots": [as_json(s) for s in found]}, indent=2))
         return
@@ -78,7 +73,7 @@ def list_snapshots(
             str(s.count),
             str(s.missing or ""),
             bytes_text(s.size_bytes),
-            flags(s),
+            s.flags,
             ", ".join(s.labels),
         )
     Console().print(table)
@@ -97,7 +92,9 @@ def show_snapshot(
     """Show one snapshot, and its values if asked for."""
     from squirrel_ioc.cli._rows import add_row, as_json, short, value_rows
 
-    snapshot, frame = _read(config, lambda store: _load(store, snapshot_id, select, with_values=values or bool(select)))
+    snapshot, frame = read_store(
+        config, lambda store: _load(store, snapshot_id, select, with_values=values or bool(select))
+    )
     rows = [] if frame is None else value_rows(frame)
     if json_wanted:
         shown = as_json(snapshot)
@@ -133,22 +130,3 @@ async def _load(store: Store, snapshot_id: int, select: str, *, with_values: boo
     if selection.everything:
         return snapshot, frame
     return snapshot, frame.take(selected_rows(selection, frame, await store.load_catalogue()))
-
-
-def _read(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
-    from squirrel_ioc.config import load_settings
-    from squirrel_ioc.store import Store
-
-    settings = load_settings(config)
-    if settings.database.dsn is None and not settings.state_dir.is_dir():
-        raise DatabaseDownError(f"there is no database in {settings.state_dir} yet: the service makes it")
-
-    async def body() -> T:
-        # The service may be running: it has the database for itself only as far as changes go.
-        store = await Store.open(settings.database, settings.state_dir, exclusive=False)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(body())
