@@ -93,23 +93,28 @@ class Catalogues:
             self._database.connection("loading the catalogue") as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            return await self._load(connection)
+            return await self.read(connection)
 
-    async def change(self, edit: Edit, made_by: str, names: Collection[str]) -> tuple[StoredCatalogue, Summary]:
-        """See `Store.change_catalogue`."""
-        async with self._database.transaction("storing the catalogue") as connection:
+    async def change(
+        self, edit: Edit, made_by: str, names: Collection[str], existing: Connection | None = None
+    ) -> tuple[StoredCatalogue, Summary]:
+        """See `Store.change_catalogue`. In the transaction of `existing`, where given, which its owner commits."""
+        async with self._database.transaction("storing the catalogue", existing) as connection:
             await connection.execute(_LOCK, _LOCK_KEY)
-            before = await self._load(connection)
+            before = await self.read(connection)
             former = entries_by_name(await connection.fetch(_FORMER, list(names))) if names else {}
             change = await asyncio.to_thread(lambda: _Change(before, edit(before.inventory, former)))
             if before.catalogue.version and not change.rows and not change.gone:
                 return before, change.summary
             stored = await self._store(connection, change, made_by)
+        if existing is not None:
+            return stored, change.summary
         stored = self._committed(stored)
         await self._drop_old_lists(stored.catalogue.version)
         return stored, change.summary
 
-    async def _load(self, connection: Connection) -> StoredCatalogue:
+    async def read(self, connection: Connection) -> StoredCatalogue:
+        """The catalogue in force."""
         current = await connection.fetchrow(_CURRENT)
         if current is None:
             return _NEVER

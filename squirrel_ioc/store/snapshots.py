@@ -18,9 +18,9 @@ from squirrel_ioc.store.history import read_history
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 
-__all__ = ["Snapshots"]
+__all__ = ["LOCK_REFERENCE", "REFERENCE_KEY", "Snapshots", "snapshot_of"]
 
-_REFERENCE_KEY: Final = 0x5351_524C_0003
+REFERENCE_KEY: Final = 0x5351_524C_0003
 
 AlsoDo = Callable[[Connection, Snapshot], Awaitable[None]]
 
@@ -45,7 +45,7 @@ UPDATE snapshot SET title = coalesce($2, title), comment = coalesce($3, comment)
     protected = coalesce($5, protected), kept = coalesce($6, kept), reference = coalesce($7, reference)
 WHERE id = $1 RETURNING *
 """
-_LOCK_REFERENCE = "SELECT pg_advisory_xact_lock($1)"
+LOCK_REFERENCE = "SELECT pg_advisory_xact_lock($1)"
 _UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> $1"
 
 _WHERE = " FROM snapshot WHERE " + CONDITIONS
@@ -74,7 +74,7 @@ class Snapshots:
     async def _save(self, frame: Frame, new: NewSnapshot, also_do: AlsoDo | None) -> Snapshot:
         async with self._database.transaction("storing a snapshot") as connection:
             if new.job_id is not None and (row := await connection.fetchrow(_OF_JOB, new.job_id)) is not None:
-                snapshot = _snapshot(row)
+                snapshot = snapshot_of(row)
                 if also_do is not None:
                     await also_do(connection, snapshot)
                 return snapshot
@@ -99,7 +99,7 @@ class Snapshots:
                 new.job_id,
                 list_id,
             )
-            snapshot = _snapshot(row)
+            snapshot = snapshot_of(row)
             if also_do is not None:
                 await also_do(connection, snapshot)
         self._lists.remember(list_id, channels)
@@ -123,7 +123,7 @@ class Snapshots:
         async with self._database.connection("listing snapshots") as connection:
             total = await connection.fetchval(_COUNT, *arguments(wanted))
             rows = await connection.fetch(_PAGE, *arguments(wanted), wanted.size, wanted.page * wanted.size)
-        return [_snapshot(row) for row in rows], total
+        return [snapshot_of(row) for row in rows], total
 
     async def load_frame(self, snapshot_id: int, names: Collection[str] | None) -> Frame:
         """See `Store.load_frame`."""
@@ -147,7 +147,7 @@ class Snapshots:
         """See `Store.update_snapshot`."""
         async with self._database.transaction(f"changing snapshot {snapshot_id}") as connection:
             if change.reference:
-                await connection.execute(_LOCK_REFERENCE, _REFERENCE_KEY)
+                await connection.execute(LOCK_REFERENCE, REFERENCE_KEY)
             old = await self._lock(connection, snapshot_id)
             _check_change(old, change)
             if change.reference:
@@ -162,7 +162,7 @@ class Snapshots:
                 change.kept,
                 change.reference,
             )
-        return _snapshot(row)
+        return snapshot_of(row)
 
     async def delete(self, snapshot_id: int) -> None:
         """See `Store.delete_snapshot`."""
@@ -184,12 +184,12 @@ class Snapshots:
         row = await connection.fetchrow(_LOCK, id_or_none(snapshot_id))
         if row is None:
             raise RefusedError(f"snapshot {snapshot_id} does not exist")
-        return _snapshot(row)
+        return snapshot_of(row)
 
     async def _find(self, query: str, *keys: int) -> Snapshot | None:
         async with self._database.connection("reading a snapshot") as connection:
             row = await connection.fetchrow(query, *map(id_or_none, keys))
-        return None if row is None else _snapshot(row)
+        return None if row is None else snapshot_of(row)
 
 
 def _check_change(old: Snapshot, change: SnapshotChange) -> None:
@@ -213,7 +213,8 @@ def _check_change(old: Snapshot, change: SnapshotChange) -> None:
         raise RefusedError(f"snapshot {old.id} is protected: unprotect it before it stops being the reference")
 
 
-def _snapshot(row: Any) -> Snapshot:
+def snapshot_of(row: Any) -> Snapshot:
+    """A row of the table snapshot."""
     return Snapshot(
         id=row["id"],
         kind=row["kind"],

@@ -31,6 +31,7 @@ from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 from squirrel_ioc.store.migrations import migrate, pending, read_migrations
 from squirrel_ioc.store.snapshots import Snapshots
+from squirrel_ioc.store.transfer import Transfer
 from squirrel_ioc.store.watch import DbStatus, StoreEvent, Watch
 
 __all__ = ["Store"]
@@ -46,7 +47,8 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE setting.value <> ex
 
 
 class Store:
-    """Everything that is kept. Made by `open`. `keys` tells what there is, without what is in it.
+    """Everything that is kept. Made by `open`. `keys` tells what there is, without what is in it; `transfer` is for many
+    snapshots as one.
 
     Every method raises DatabaseDownError when the database does not answer within `connect_timeout_s` or
     `command_timeout_s` of the settings, and StoreError when it refuses; both say what was being done.
@@ -65,6 +67,7 @@ class Store:
         self._catalogues = Catalogues(database, lists)
         self._jobs = JobRows(database)
         self.keys: Final = Keys(database, lists)
+        self.transfer: Final = Transfer(database, lists, metas, self._catalogues)
         database.on_down = watch.hurry
         database.trouble = lambda: "" if watch.status.connected else watch.status.message
         if lease is not None:
