@@ -112,7 +112,7 @@ class App:
             try:
                 await parts.store.check_schema()
                 if not await _done_before(self._serve(parts, stop, ready), lease.lost):
-                    log.warning("the control PVs are off the network: %s", lease.why)
+                    log.warning("the control PVs are off the network")
             except (DatabaseDownError, NotActiveError) as error:
                 log.warning("could not go on as the active one: %s", error)
                 await asyncio.sleep(_PAUSE_S)

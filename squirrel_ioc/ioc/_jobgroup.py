@@ -99,7 +99,7 @@ class JobGroup(Group):
         run = self._run = _Run(command, current_client())
         try:
             run.job_id = await self.feed.submit(request, run.client, self)
-            log.info("%s: %s (job %d)", _doing(request), run.client, run.job_id)
+            log.info("%s: %s (job %d)", _doing(request), run.client, run.job_id, extra={"job": run.job_id})
             started: list[tuple[Pv, Any]] = [
                 (self.msg, f"{_doing(request)} for {run.client} (job {run.job_id})"),
                 (self.status, Outcome.RUNNING),

@@ -32,7 +32,7 @@ async def recover(store: Store) -> None:
             await store.update_job(settled, connection)
             if settled.status is JobStatus.RETRYING:
                 await queue.enqueue(ENTRYPOINT, str(info.id).encode())
-            log.warning("job %d (%s): %s", info.id, info.title, settled.message)
+            log.warning("job %d (%s): %s", info.id, info.title, settled.message, extra={"job": info.id})
 
 
 async def _settle(store: Store, info: JobInfo) -> JobInfo:

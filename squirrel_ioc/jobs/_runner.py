@@ -21,7 +21,7 @@ from squirrel_ioc.jobs.importing import import_file
 from squirrel_ioc.jobs.restore import restore_snapshot
 from squirrel_ioc.jobs.snapshot import take_snapshot
 from squirrel_ioc.model.catalogue import Catalogue
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreResult, request_from_json
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreResult, request_from_json, running_job
 from squirrel_ioc.store import Store
 
 __all__ = ["JobRunner", "RetryLaterError", "MAX_ATTEMPTS"]
@@ -95,6 +95,7 @@ class JobRunner:
         info = self._board.job(job_id) or await self._store.job(job_id)
         if info is None:
             return
+        running_job.set(job_id)  # in the context of this delivery
         async with self._lanes[info.kind]:
             info = self._board.job(job_id) or info
             if info.status not in (JobStatus.PENDING, JobStatus.RETRYING):

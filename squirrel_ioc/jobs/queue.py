@@ -48,8 +48,8 @@ _STOP_S = 10.0
 
 log = logging.getLogger(__name__)
 
-# It logs the statements of every delivery.
-logging.getLogger("pgqueuer").setLevel(logging.WARNING)
+# It logs the statements of every delivery; and, many times, that it has lost the database, which is told here once.
+logging.getLogger("pgqueuer").setLevel(logging.ERROR)
 
 
 class Jobs:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import IntEnum
+from typing import Final
 
-__all__ = ["JobKind", "JobStatus", "Outcome", "RestoreMode"]
+__all__ = ["JobKind", "JobStatus", "Outcome", "RestoreMode", "running_job"]
+
+running_job: Final[ContextVar[int]] = ContextVar("running_job", default=0)
+"""The job that this task works on, 0 for none; for the log."""
 
 
 class JobKind(IntEnum):

@@ -14,7 +14,7 @@ from squirrel_ioc.model._job_results import (
     RestoreResult,
     SnapshotResult,
 )
-from squirrel_ioc.model._job_states import JobKind, JobStatus, Outcome, RestoreMode
+from squirrel_ioc.model._job_states import JobKind, JobStatus, Outcome, RestoreMode, running_job
 from squirrel_ioc.model.difftable import Show
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "JobInfo",
     "MAX_NAMES_IN_ROW",
     "request_from_json",
+    "running_job",
 ]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -40,6 +41,11 @@ _CHANNEL: Final = "squirrel_lease"
 _LOOK = """
 SELECT generation, holder, extract(epoch FROM expires - clock_timestamp())::float8 AS remaining FROM service_lease
 """
+# Nobody else may take it or extend it meanwhile; but transactions that hold its generation in place can end.
+_CLAIM = """
+SELECT holder FROM service_lease WHERE generation = $1 AND expires <= clock_timestamp() FOR NO KEY UPDATE
+"""
+_NOT_FOR_LONG = "SET LOCAL idle_in_transaction_session_timeout = '2s'"
 _END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backend_pid()
@@ -47,7 +53,7 @@ WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backe
 _TAKE = """
 UPDATE service_lease
 SET generation = generation + 1, holder = $2, expires = clock_timestamp() + $3 * interval '1 second'
-WHERE generation = $1 AND expires <= clock_timestamp() RETURNING generation
+WHERE generation = $1 RETURNING generation
 """
 _RENEW = """
 UPDATE service_lease SET expires = clock_timestamp() + $2 * interval '1 second' WHERE generation = $1 RETURNING true
@@ -78,8 +84,8 @@ async def leased(connection: Connection) -> bool:
 class Lease:
     """Taken, kept and given back by one service; `held` may be asked anywhere and at any time.
 
-    `lost` is set when a lease that was taken has ended otherwise than by `give_back`; `why` says how. It is not taken
-    again before somebody asks for it, so that everything begun under the old one can end first.
+    `lost` is set when a lease that was taken has ended otherwise than by `give_back`. It is not taken again before
+    somebody asks for it, so that everything begun under the old one can end first.
     """
 
     def __init__(self, target: Target) -> None:
@@ -93,7 +99,8 @@ class Lease:
         self._told = ""
         self._seen: str | None = None
         self.lost = asyncio.Event()
-        self.why = ""
+        self.may_take: Callable[[], bool] = lambda: True
+        """Whether one that stands by could work at all."""
 
     @property
     def held(self) -> bool:
@@ -112,7 +119,7 @@ class Lease:
         """Stand by until the lease is ours. Errors of the database are waited out."""
         while True:
             try:
-                wait_s = await self.try_take()
+                wait_s = await self.try_take() if self.may_take() else _RETRY_S
             except StoreError as error:
                 self._tell(str(error))
                 wait_s = _RETRY_S
@@ -141,22 +148,31 @@ class Lease:
                     if remaining > 0:
                         self._stand_by(holder)
                         return min(float(remaining) + _GRAIN_S, _LOOK_S)
-                    await self._take(connection, generation, holder)
+                    async with connection.transaction():
+                        sent = _clock()
+                        taken = await self._claim(connection, generation)
+                    if taken is not None:
+                        self._begin(taken, sent, holder)
         except BaseException:
             self._disconnect()
             raise
         return _GRAIN_S
 
-    async def _take(self, connection: asyncpg.Connection, last: int, before: str) -> None:
+    async def _claim(self, connection: asyncpg.Connection, last: int) -> int | None:
+        """The generation that is ours once this is committed; None when another one was quicker."""
+        await connection.execute(_NOT_FOR_LONG)
+        before = await connection.fetchval(_CLAIM, last)
+        if before is None:
+            return None
         if before not in ("", APPLICATION):
             # It may hang in the middle of something. What it has begun must end before ours begins.
             await connection.fetchval(_END_SESSIONS, before)
-        sent = _clock()
-        generation = await connection.fetchval(_TAKE, last, APPLICATION, LEASE_S)
-        if generation is None:
-            return
+        generation: int = await connection.fetchval(_TAKE, last, APPLICATION, LEASE_S)
+        return generation
+
+    def _begin(self, generation: int, sent: float, before: str) -> None:
         self._generation, self._until = generation, sent + LEASE_S - MARGIN_S
-        self._seen, self.why = None, ""
+        self._seen = None
         self.lost.clear()
         self._keeping = asyncio.create_task(self._keep(), name="lease")
         gone = f"{before} does not answer any more" if before not in ("", APPLICATION) else "nobody else is"
@@ -192,33 +208,36 @@ class Lease:
         self._disconnect()
 
     async def _keep(self) -> None:
-        wait_s = RENEW_S
-        trouble = ""
+        try:
+            why = await self._extend()
+        except Exception as error:
+            _log.exception("the lease is not extended any more")
+            why = f"internal error: {error!r}"
+        self._until = 0.0
+        _log.error("this service is not the active one any more: %s", why)
+        self.lost.set()
+
+    async def _extend(self) -> str:
+        """Extend the lease until that fails; returns why."""
+        wait_s, trouble = RENEW_S, "it stood still for too long"
         while True:
             await asyncio.sleep(min(wait_s, max(0.0, self._until - _clock())))
             sent = _clock()
+            if not self.held:
+                return trouble
             try:
                 async with self._asking, asyncio.timeout(min(_ANSWER_S, max(0.0, self._until - sent))):
                     extended = await (await self._connected()).fetchval(_RENEW, self._generation, LEASE_S)
             except (*UNREACHABLE, asyncpg.PostgresError, StoreError) as exc:
                 self._disconnect()
-                trouble, wait_s = reason(exc), _RETRY_S
+                trouble, wait_s = f"the lease cannot be extended: {reason(exc)}", _RETRY_S
             else:
                 if not extended:
-                    self._lose("another service has taken over")
-                    return
+                    return "another one has taken over"
                 # Once it has run out it stays so: somebody may have seen it, and stopped in the middle of something.
                 if self.held:
-                    self._until, wait_s, trouble = sent + LEASE_S - MARGIN_S, RENEW_S, ""
-            if not self.held:
-                self._lose(trouble or "this process stood still for too long")
-                return
-
-    def _lose(self, why: str) -> None:
-        self._until = 0.0
-        self.why = why
-        _log.error("this service is not the active one any more: its lease was not extended in time: %s", why)
-        self.lost.set()
+                    self._until, wait_s = sent + LEASE_S - MARGIN_S, RENEW_S
+                    trouble = "it stood still for too long"
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():

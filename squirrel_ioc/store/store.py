@@ -73,6 +73,7 @@ class Store:
         if lease is not None:
             database.acts = self.acts
             database.fence = lease.fence
+            lease.may_take = lambda: watch.status.connected
 
     @classmethod
     async def open(

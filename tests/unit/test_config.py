@@ -332,6 +332,14 @@ def test_example_catalogues_load() -> None:
     assert by_name["BPMS:L1:1:X"].read_only
 
 
+def test_standby_needs_a_server(tmp_path: Path) -> None:
+    assert problems(tmp_path, "prefix: 'S:'\nstandby: true\n") == [
+        "squirrel.yaml:2: standby: two services need a PostgreSQL server that both reach: set database.dsn. The "
+        "embedded database belongs to one service"
+    ]
+    assert load(tmp_path, "standby: true\ndatabase: {dsn: postgresql://there/squirrel}\n").standby
+
+
 def test_demo_is_on_loopback() -> None:
     settings = load_settings(config_dir() / "demo.yaml")
     assert settings.interfaces == ("127.0.0.1",)

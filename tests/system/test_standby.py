@@ -1,0 +1,231 @@
+"""Hot standby: the active service is killed, stopped, cut off; the other one takes over, and never do both answer."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aioca
+import pytest
+import yaml
+from control_pvs import until
+from ioc_process import IocProcess
+from postgres import execute
+from running import environment
+from standby import Member, Pair, lease, pair
+
+from squirrel_ioc.config import DatabaseSettings
+from squirrel_ioc.store import EmbeddedServer
+
+TAKEOVER_S = 5.0
+
+RECORDS = """
+record(ao, "{r}A") {{ field(VAL, "0") field(PINI, "YES") }}
+record(ao, "{r}B") {{ field(VAL, "2") field(PINI, "YES") }}
+"""
+
+# A is ramped: a restore of it takes as long as somebody needs to disturb it.
+CATALOGUE = "setpoint,max_step,step_period\n{r}A,1,0.05\n{r}B,,\n"
+
+FAILED = 4
+
+
+@asynccontextmanager
+async def standing_by(folder: Path, server: EmbeddedServer, database: str) -> AsyncIterator[tuple[Pair, str]]:
+    """The pair, and what the names of its machine begin with."""
+    r = f"R{secrets.token_hex(3)}:"
+    with IocProcess(RECORDS.format(r=r)):
+        async with pair(folder, server.connect_args, database, CATALOGUE.format(r=r)) as two:
+            yield two, r
+
+
+@pytest.fixture
+async def two(
+    folder: Path, postgres_template: EmbeddedServer, database: DatabaseSettings
+) -> AsyncIterator[tuple[Pair, str]]:
+    assert database.dsn is not None
+    name = urlsplit(database.dsn.get_secret_value()).path.lstrip("/")
+    async with standing_by(folder, postgres_template, name) as both:
+        yield both
+
+
+async def restoring(two: Pair, r: str) -> int:
+    """A restore that is on its way from 0 to 1000; the snapshot it restores."""
+    await aioca.caput(r + "A", 1000, wait=True)
+    assert await two.put("SNAP:TRIGGER", 1)
+    snapshot = int(await two.get("SNAP:ID"))
+    await aioca.caput(r + "A", 0, wait=True)
+    await two.put("RESTORE:ID", snapshot, wait=False)
+    reached = asyncio.Event()
+    monitor = aioca.camonitor(r + "A", lambda now: reached.set() if 5 <= now < 1000 else None)
+    async with asyncio.timeout(10):
+        await reached.wait()
+    monitor.close()
+    return snapshot
+
+
+async def check_interrupted(two: Pair, r: str) -> None:
+    """The restore has ended, its backup is named, and it can be undone."""
+    assert await two.label("RESTORE:STATUS") == "Failed"
+    assert "interrupted after" in await two.text("RESTORE:MSG")
+    assert await two.get("JOB:STATUS") == FAILED
+    assert await two.get("RESTORE:BACKUP:ID") > 0
+    assert await aioca.caget(r + "A") >= 5
+    assert await two.put("RESTORE:UNDO", 1)
+    assert await two.label("RESTORE:STATUS") == "OK"
+    assert await aioca.caget(r + "A") == 0
+
+
+async def restart(member: Member) -> None:
+    """Start it again; the other one is active."""
+    times = member.said("standing by")
+    member.start()
+    await member.says("standing by", times=times + 1)
+
+
+async def test_killed_in_a_restore(two: tuple[Pair, str]) -> None:
+    both, r = two
+    await restoring(both, r)
+    beats: list[float] = []
+    monitor = aioca.camonitor(both.pv("HEARTBEAT"), lambda _: beats.append(time.monotonic()))
+    await until(lambda: beats)
+
+    killed = time.monotonic()
+    both.first.process.kill()
+    await until(lambda: beats[-1] > killed + 0.5, 15.0)
+    print(f"a client's monitor goes on after {beats[-1] - killed:.2f} s")
+    monitor.close()
+
+    took = await both.taken_over(both.second, killed)
+    print(f"kill -9: taken over after {took:.2f} s")
+    assert took < TAKEOVER_S
+    await check_interrupted(both, r)
+    both.check_turns(both.first, both.second)
+    both.first.process.wait()
+
+    await restart(both.first)
+    both.check_turns(both.first, both.second)
+
+
+async def test_stopped_in_a_restore_and_back(two: tuple[Pair, str]) -> None:
+    both, r = two
+    await restoring(both, r)
+
+    stopped = time.monotonic()
+    both.first.process.send_signal(signal.SIGSTOP)
+    took = await both.taken_over(both.second, stopped)
+    print(f"SIGSTOP: taken over after {took:.2f} s")
+    assert took < TAKEOVER_S
+    await check_interrupted(both, r)
+
+    both.first.process.send_signal(signal.SIGCONT)
+    moved: list[float] = []
+    monitor = aioca.camonitor(r + "A", lambda now: moved.append(float(now)), all_updates=True)
+    await both.first.says("not the active one any more")
+    await both.first.says("standing by")
+    monitor.close()
+    assert moved == [0.0]
+    both.check_turns(both.first, both.second)
+
+    # What has come back can take over in its turn.
+    assert await both.put("SNAP:TRIGGER", 1)
+    last = await both.get("SNAP:ID")
+    killed = time.monotonic()
+    both.second.process.kill()
+    took = await both.taken_over(both.first, killed)
+    print(f"kill -9 of the second: taken over after {took:.2f} s")
+    assert took < TAKEOVER_S
+    assert await both.get("SNAP:ID") == last
+    assert await both.put("SNAP:TRIGGER", 1)
+    both.check_turns(both.first, both.second, both.first)
+
+
+@pytest.mark.parametrize("how", ["hang", "refuse"])
+async def test_cut_from_the_database_in_a_restore(two: tuple[Pair, str], how: str) -> None:
+    both, r = two
+    await restoring(both, r)
+
+    cut = time.monotonic()
+    if how == "hang":
+        both.proxy.hang()
+    else:
+        await both.proxy.refuse()
+    took = await both.taken_over(both.second, cut)
+    print(f"cut from the database ({how}): taken over after {took:.2f} s")
+    assert took < TAKEOVER_S
+    await both.first.says("not the active one any more")
+    await check_interrupted(both, r)
+
+    await both.proxy.open()
+    await both.first.says("standing by: squirrel-ioc")
+    both.check_turns(both.first, both.second)
+
+
+async def test_a_clean_stop_hands_over_at_once(two: tuple[Pair, str]) -> None:
+    both, _ = two
+    assert await both.put("SNAP:TRIGGER", 1)
+    last = await both.get("SNAP:ID")
+
+    begin = time.monotonic()
+    stopping = asyncio.create_task(both.first.stop())
+    took = await both.taken_over(both.second, begin)
+    await stopping
+    print(f"clean stop: taken over after {took:.2f} s")
+    assert took < 2.0
+    assert await both.get("SNAP:ID") == last
+    both.check_turns(both.first, both.second)
+
+    # Without another one, a service becomes active at once, and stops as cleanly.
+    await both.second.stop()
+    both.first.start()
+    await both.first.says("control PVs", times=2)
+    await both.first.stop()
+    for member in (both.first, both.second):
+        assert "ERROR" not in member.log.read_text()
+
+
+async def test_who_does_not_share_is_refused(two: tuple[Pair, str], folder: Path) -> None:
+    both, _ = two
+    settings = yaml.safe_load(both.second.settings.read_text()) | {"standby": False}
+    alone = folder / "alone.yaml"
+    alone.write_text(yaml.safe_dump(settings))
+    process = await asyncio.create_subprocess_exec(
+        *("squirrel-ioc", "run", "--config", alone), stderr=asyncio.subprocess.PIPE, env=environment()
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert "another squirrel-ioc runs on" in err.decode()
+    both.check_turns(both.first)
+
+
+async def test_the_database_restarts(folder: Path) -> None:
+    server = EmbeddedServer(folder / "server", {"fsync": "off"})
+    server.start()
+    try:
+        await execute(server, "CREATE DATABASE pair TEMPLATE template0 ENCODING 'UTF8'")
+        async with standing_by(folder, server, "pair") as (both, _):
+            before, _ = await lease(server.connect_args, "pair")
+            # With the users of the database, for one is enough to keep it: as the administrator does it.
+            await asyncio.to_thread(server.stop)
+            await both.first.says("not the active one any more")
+            begin = time.monotonic()
+            server.start()
+            answers = both.answers
+            ports = (both.first.port, both.second.port)
+            await until(lambda: any(answers.first(port, begin) for port in ports), 15.0)
+            print(f"database restarted: served after {time.monotonic() - begin:.2f} s")
+            aioca.purge_channel_caches()
+            assert await both.put("SNAP:TRIGGER", 1)
+            after, _ = await lease(server.connect_args, "pair")
+            assert after == before + 1
+            assert len(answers.turns()) <= 2
+            for member in (both.first, both.second):
+                await member.stop()
+    finally:
+        server.stop()
