@@ -165,7 +165,10 @@ class _Reader:
         self._lists[number].add([])
 
     def _names(self, content: Any) -> None:
-        self._lists[count_of(content, "list", 2**31)].add(texts_of(content["names"]))
+        names = texts_of(content["names"])
+        if wrong := [name for name in names if not name or not name.isprintable()]:
+            raise ValueError(f"{wrong[0][:40]!r} is no name of a channel")
+        self._lists[count_of(content, "list", 2**31)].add(names)
 
     def _forget(self, content: Any) -> None:
         del self._lists[count_of(content, "list", 2**31)]

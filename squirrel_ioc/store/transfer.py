@@ -37,7 +37,7 @@ WHERE ($1::int[] IS NULL OR id = ANY ($1)) AND (NOT $2 OR kept OR protected OR r
 _TAKEN = "SELECT * FROM snapshot WHERE taken = $1 AND kind = $2 AND count = $3 AND missing = $4 ORDER BY id"
 _REFERENCE = "SELECT * FROM snapshot WHERE reference"
 _LOCK = "SELECT * FROM snapshot WHERE id = $1 FOR NO KEY UPDATE"
-_UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> $1"
+_UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> $1 AND NOT protected"
 _UPDATE = """
 UPDATE snapshot SET title = $2, comment = $3, labels = $4, username = $5, host = $6, origin = $7, protected = $8,
     kept = $9, reference = $10
@@ -131,7 +131,7 @@ class Loader(Reader):
         return None if row is None else snapshot_of(row)
 
     async def unreference_others(self, snapshot_id: int) -> None:
-        """No other snapshot is the reference."""
+        """No other snapshot is the reference, unless it is protected: there cannot be another one then."""
         await self._connection.execute(LOCK_REFERENCE, REFERENCE_KEY)
         await self._connection.execute(_UNREFERENCE, snapshot_id)
 
