@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from squirrel_ioc.bench._filling import fill_store
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import CaSettings, DatabaseSettings
 from squirrel_ioc.model.frame import ChannelList, Frame
@@ -87,6 +88,10 @@ class Bulk:
         if self._store is not None:
             await self._store.close()
             self._store = None
+
+    async def fill_store(self, state_dir: str, snapshots: int, listed: int) -> list[int]:
+        """Copies of a snapshot in the database of the service, and rows that are only listed."""
+        return await fill_store(state_dir, snapshots, listed)
 
     def _ready(self) -> Machine:
         if self._machine is None:

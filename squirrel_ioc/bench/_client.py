@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,15 @@ import numpy as np
 __all__ = ["Client"]
 
 PROBE_TIMEOUT_S = 10.0
+NAMES_A_DATAGRAM = 20
+UNKNOWN_KINDS = (
+    "SNAP:{}:VAL:NOPE{}",
+    "REF:NOPE:{}{}",
+    "SNAP:1:VAL:{}.HOPR{}",
+    "HIST:{}:{}:IDS",
+    "JOB:9{}:X{}",
+    "X{}.{}",
+)
 
 
 class Client:
@@ -94,6 +106,34 @@ class Client:
             self._latencies.append(time.perf_counter() - start)
             await asyncio.sleep(period_s)
 
+    async def first_reads(self, names: Sequence[str]) -> list[float]:
+        """How long `aioca.caget` takes for each of these, to which there is no channel yet."""
+        taken = []
+        for name in names:
+            start = time.perf_counter()
+            await aioca.caget(name, timeout=PROBE_TIMEOUT_S)
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    async def read_many(self, names: Sequence[str]) -> float:
+        """`aioca.caget` of all of these at once, connecting included."""
+        start = time.perf_counter()
+        await aioca.caget(list(names), timeout=None)
+        return time.perf_counter() - start
+
+    async def search_unknown(self, prefix: str, rate: float, seconds: float) -> int:
+        """Search for names that are not there, so many a second; how many it were."""
+        host, port = os.environ["EPICS_CA_ADDR_LIST"].split(":")
+        sent, start = 0, time.perf_counter()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            while (now := time.perf_counter() - start) < seconds:
+                if sent <= now * rate:
+                    sock.sendto(unknown_names(prefix, sent), (host, int(port)))
+                    sent += NAMES_A_DATAGRAM
+                else:
+                    await asyncio.sleep(0.001)
+        return sent
+
     async def connect_list(self, file: str) -> float:
         """`aioca.connect` of the names in the file."""
         self._list = await asyncio.to_thread(lambda: Path(file).read_text().split())
@@ -112,6 +152,17 @@ class Client:
         start = time.perf_counter()
         await aioca.caput(self._list, self._values, wait=True, timeout=None)
         return time.perf_counter() - start
+
+
+def unknown_names(prefix: str, number: int) -> bytes:
+    """A datagram that searches for names of every kind, as libca sends it (CA_PROTO_VERSION, CA_PROTO_SEARCH)."""
+    out = struct.pack(">HHHHII", 0, 0, 1, 13, number, 0)
+    for i in range(NAMES_A_DATAGRAM):
+        kind = UNKNOWN_KINDS[i % len(UNKNOWN_KINDS)]
+        name = (prefix + kind.format(number, i)).encode() + b"\0"
+        name += bytes(-len(name) % 8)
+        out += struct.pack(">HHHHII", 6, len(name), 5, 13, i, i) + name
+    return out
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, Final
 
+from squirrel_ioc.bench._browse import browse_rows
 from squirrel_ioc.bench._compare import compare_rows
 from squirrel_ioc.bench._figures import Target
 from squirrel_ioc.bench._measure import Measurements, Progress, expect, restore, snapshot, wait_connected
@@ -69,6 +70,8 @@ class Bench:
             with m.section("absent", f"{rig.absent} PVs absent"), rig.service(absent=True) as service:
                 wait_connected(service, rig.count - rig.absent)
                 self._absent(service)
+        with m.section("browse", "Browsing"), rig.service() as service:
+            browse_rows(m, rig, service)
         self._ratios()
 
     def _plain(self) -> None:
