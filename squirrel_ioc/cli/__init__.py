@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from squirrel_ioc.cli import _diff, _history, _machine, _panels, _service, _snapshots
+from squirrel_ioc.cli import _diff, _doctor, _history, _machine, _panels, _service, _snapshots
 from squirrel_ioc.cli._exit import EXIT_CODES, ExitCode, exit_code
 from squirrel_ioc.errors import SquirrelError
 
@@ -26,6 +26,7 @@ app.command("run")(_service.run)
 app.command("demo")(_machine.demo)
 app.command("sim")(_machine.sim)
 app.command("check")(_service.check)
+app.command("doctor")(_doctor.doctor)
 app.command("migrate")(_service.migrate)
 app.add_typer(_snapshots.app, name="snapshots")
 app.command("diff")(_diff.diff)

@@ -22,7 +22,7 @@ from squirrel_ioc.errors import NotActiveError, StoreError
 from squirrel_ioc.store.database import APPLICATION, Connection, Target
 from squirrel_ioc.store.failures import UNREACHABLE, reason, translated
 
-__all__ = ["Lease", "LEASE_S", "leased"]
+__all__ = ["Lease", "LEASE_S", "active_service"]
 
 LEASE_S: Final = 3.0
 """For so long the database lets nobody else take over."""
@@ -65,7 +65,7 @@ SELECT pg_notify('squirrel_lease', '') FROM given
 _FENCE = "SELECT true FROM service_lease WHERE generation = $1 FOR KEY SHARE"
 
 _HAS_TABLE = "SELECT to_regclass('service_lease') IS NOT NULL"
-_LEASED = "SELECT expires > clock_timestamp() FROM service_lease"
+_HOLDER = "SELECT holder FROM service_lease WHERE expires > clock_timestamp()"
 
 _log = logging.getLogger(__name__)
 
@@ -75,10 +75,12 @@ def _clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-async def leased(connection: Connection) -> bool:
-    """Whether a service is active that shares the database with another one."""
+async def active_service(connection: Connection) -> str:
+    """The active one of services that share the database; empty when none is, or it is not shared."""
     with translated("lease of the service"):
-        return bool(await connection.fetchval(_HAS_TABLE) and await connection.fetchval(_LEASED))
+        if not await connection.fetchval(_HAS_TABLE):
+            return ""
+        return str(await connection.fetchval(_HOLDER) or "")
 
 
 class Lease:

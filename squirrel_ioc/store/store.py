@@ -26,7 +26,7 @@ from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.jobs import JobRows
 from squirrel_ioc.store.keys import Keys
-from squirrel_ioc.store.lease import Lease, leased
+from squirrel_ioc.store.lease import Lease, active_service
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 from squirrel_ioc.store.migrations import migrate, pending, read_migrations
@@ -108,7 +108,7 @@ class Store:
                 await _in_thread(embedded.start)
             connection = await (target.connect_waiting() if wait else target.connect())
             await watch.claim(connection)
-            await _prepare(connection, target, exclusive and not (standby and await leased(connection)))
+            await _prepare(connection, target, exclusive and not (standby and await active_service(connection)))
             database = await Database.open(target, settings)
             await watch.start()
         except BaseException:

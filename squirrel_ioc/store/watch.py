@@ -16,13 +16,13 @@ from squirrel_ioc.errors import DatabaseDownError, SquirrelError, StoreError
 from squirrel_ioc.store.database import Target
 from squirrel_ioc.store.failures import UNREACHABLE, reason
 
-__all__ = ["DbStatus", "StoreEvent", "Listeners", "Watch", "RESYNC"]
+__all__ = ["DbStatus", "StoreEvent", "Listeners", "Watch", "RESYNC", "SERVICE_KEY", "HOLDER"]
 
 RESYNC: Final = "resync"
 """Kind of the event that says: the connection was lost, anything may have changed meanwhile."""
 
 _CHANNEL: Final = "squirrel_event"
-_SERVICE_KEY: Final = 0x5351_524C_0000
+SERVICE_KEY: Final = 0x5351_524C_0000
 _PERIOD_S: Final = 2.0
 _PING_S: Final = 2.0
 _GRACE_S: Final = 1.0
@@ -30,7 +30,7 @@ _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _TAKE = "SELECT pg_try_advisory_lock($1)"
 _SHARE = "SELECT pg_try_advisory_lock_shared($1)"
-_HOLDER = """
+HOLDER = """
 SELECT pid, coalesce(nullif(application_name, ''), 'a process of its server') AS name
 FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND datname = current_database() AND database = datid
@@ -205,8 +205,8 @@ class Watch:
     async def _be_alone(self, connection: asyncpg.Connection) -> None:
         """Take the lock of the service. One that was killed a moment ago may hold it still, so try for a while."""
         deadline = time.monotonic() + _GRACE_S
-        while not await connection.fetchval(_SHARE if self._shared else _TAKE, _SERVICE_KEY):
-            holder = await connection.fetchrow(_HOLDER, _SERVICE_KEY)
+        while not await connection.fetchval(_SHARE if self._shared else _TAKE, SERVICE_KEY):
+            holder = await connection.fetchrow(HOLDER, SERVICE_KEY)
             if time.monotonic() > deadline:
                 name = "unknown" if holder is None else holder["name"]
                 both = "; `standby: true` must be in the settings of both" if self._shared else ""

@@ -52,10 +52,14 @@ async def test_a_record_has_its_job(lines: list[dict[str, Any]]) -> None:
     assert set(lines[2]) == {"time", "level", "logger", "message"}
 
 
+def fail() -> None:
+    raise OSError("gone")
+
+
 def test_the_trace_of_a_library_is_a_line(lines: list[dict[str, Any]]) -> None:
     for name in ("asyncpg.pool", "squirrel_ioc.app"):
         try:
-            raise OSError("gone")
+            fail()
         except OSError:
             logging.getLogger(name).exception("%d connections", 3)
     assert lines[0]["message"] == "3 connections: OSError('gone')"

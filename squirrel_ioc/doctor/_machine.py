@@ -1,0 +1,88 @@
+"""The PVs of the catalogue: which of them connect, and where the others would have to be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from squirrel_ioc.ca import Machine
+from squirrel_ioc.config import CaSettings
+from squirrel_ioc.doctor._finding import Finding, Verdict
+from squirrel_ioc.model.catalogue import Catalogue
+
+__all__ = ["check_machine"]
+
+_NAMED: Final = 5
+_STATES: Final = ("ok", "slow", "not answering", "down")
+
+
+async def check_machine(settings: CaSettings, catalogue: Catalogue) -> list[Finding]:
+    """Connect all of them, as the service does, and let them go again."""
+    channels = catalogue.channels
+    machine = Machine(settings)
+    await machine.start()
+    try:
+        await machine.watch(channels)
+        await machine.settled(settings.connect_timeout_s)
+        live = machine.live(channels)
+        iocs = machine.iocs()
+    finally:
+        await machine.stop()
+    findings = [
+        Finding("iocs", Verdict.OK if ioc.status == 0 else Verdict.WARNING, f"{ioc.host}: {ioc.channels} PVs, {state}")
+        for ioc in iocs
+        if (state := _STATES[ioc.status])
+    ]
+    missing = channels.array[~live.connected].tolist()
+    read_only = channels.array[live.connected & ~live.writable & catalogue.is_setpoint & ~_marked(catalogue)].tolist()
+    return [*_missing(missing, len(channels), settings), *_read_only(read_only), *findings]
+
+
+def _marked(catalogue: Catalogue) -> np.ndarray:
+    """bool[channels]: setpoints that the catalogue says are never written."""
+    marked = np.zeros(len(catalogue.channels), bool)
+    names = [entry.setpoint for entry in catalogue.entries if entry.read_only]
+    marked[[catalogue.channels.index[name] for name in names]] = True
+    return marked
+
+
+def _missing(missing: list[str], total: int, settings: CaSettings) -> Iterator[Finding]:
+    if not missing:
+        yield Finding("pvs", Verdict.OK, f"all {total} PVs connect")
+        return
+    within = f"within {settings.connect_timeout_s:g} s (ca.connect_timeout_s)"
+    if len(missing) == total:
+        address = " ".join(settings.addr_list) or os.environ.get("EPICS_CA_ADDR_LIST", "")
+        yield Finding(
+            "pvs",
+            Verdict.BAD,
+            f"none of {total} PVs connect {within}",
+            f"are the IOCs on, and at {address or 'the broadcast addresses of this host'}? Try `caget {missing[0]}`; "
+            "a firewall must let UDP and TCP of CA through",
+            tuple(missing),
+        )
+        return
+    some = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
+    yield Finding(
+        "pvs",
+        Verdict.WARNING,
+        f"{len(missing)} of {total} PVs do not connect {within}: {some}",
+        "they will be missing in snapshots: start their IOCs, add their addresses to ca.addr_list, or take them out of "
+        "the catalogue",
+        tuple(missing),
+    )
+
+
+def _read_only(names: list[str]) -> Iterator[Finding]:
+    if names:
+        some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        yield Finding(
+            "pvs",
+            Verdict.WARNING,
+            f"setpoints that may not be written from here, {len(names)} of them: {some}",
+            "give this user and host write access on the IOC, or mark them read_only in the catalogue",
+            tuple(names),
+        )
