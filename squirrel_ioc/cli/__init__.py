@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from squirrel_ioc.cli import _diff, _doctor, _history, _machine, _panels, _service, _snapshots
+from squirrel_ioc.cli import _diff, _doctor, _history, _machine, _panels, _pvs, _service, _snapshots
 from squirrel_ioc.cli._exit import EXIT_CODES, ExitCode, exit_code
 from squirrel_ioc.errors import SquirrelError
 
@@ -29,6 +29,7 @@ app.command("check")(_service.check)
 app.command("doctor")(_doctor.doctor)
 app.command("migrate")(_service.migrate)
 app.add_typer(_snapshots.app, name="snapshots")
+app.add_typer(_pvs.app, name="pvs")
 app.command("diff")(_diff.diff)
 app.command("history")(_history.history)
 app.command("reference")(_panels.reference)

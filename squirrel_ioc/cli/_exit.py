@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from squirrel_ioc.errors import CatalogueError, DatabaseDownError, SettingsError, SquirrelError
+from squirrel_ioc.errors import CatalogueError, DatabaseDownError, SettingsError, SquirrelError, UnknownPvError
 
 __all__ = ["ExitCode", "EXIT_CODES", "NotFoundError", "exit_code"]
 
@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 settings or catalogue wrong, 4 the database does not answer, "
-    "5 no such snapshot, 6 compared and not the same, 130 interrupted."
+    "5 no such snapshot or PV, 6 compared and not the same, 130 interrupted."
 )
 
 
@@ -38,6 +38,7 @@ _CODES: Final[tuple[tuple[type[SquirrelError], ExitCode], ...]] = (
     (CatalogueError, ExitCode.CONFIGURATION),
     (DatabaseDownError, ExitCode.DATABASE),
     (NotFoundError, ExitCode.NOT_FOUND),
+    (UnknownPvError, ExitCode.NOT_FOUND),
 )
 
 

@@ -132,6 +132,18 @@ class Inventory:
                 filed[name] = said
         return replace(self, entries=tuple(changed.get(e.setpoint, e) for e in self.entries), filed=filed)
 
+    def with_imported(self, entries: Sequence[Entry], *, update: bool) -> Inventory:
+        """By hand: also these entries. Of those that are here already, what is not as by default is taken over if
+        `update` says so; nothing else of them changes."""
+        known = {**self.removed, **self.by_name()}
+        merged = {e.setpoint: _merged(Entry(e.setpoint), known.get(e.setpoint, e), e) for e in entries}
+        new = [name for name in merged if name not in known or name in self.removed]
+        back = [known.get(name, merged[name]) for name in new]
+        left = {name: e for name, e in self.removed.items() if name not in merged}
+        added = self.added.union(name for name in new if name not in self.removed)
+        whole = Inventory((*self.entries, *back), added, self.filed, left)
+        return whole.with_changed(merged) if update else whole
+
     def replaced(self, entries: Sequence[Entry]) -> Inventory:
         """By hand: exactly these entries, in this order; what is not among them is removed."""
         names = {e.setpoint for e in entries}
