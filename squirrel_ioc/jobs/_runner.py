@@ -74,6 +74,8 @@ class JobRunner:
         }
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
+        self._withdrawn: set[int] = set()
+        self._closed = False
         self.released: list[Callable[[], None]] = []
         """Called when a job does not need its catalogue any more."""
 
@@ -90,6 +92,17 @@ class JobRunner:
         context.aborted_by = context.aborted_by or by
         return True
 
+    async def withdraw(self, info: JobInfo) -> None:
+        """End a job that waits for its turn as `info` says; from now on it does not start."""
+        self._withdrawn.add(info.id)
+        await self._end(info)
+
+    def close(self, by: str) -> None:
+        """Start nothing any more, and ask what runs to stop."""
+        self._closed = True
+        for job_id in self._contexts:
+            self.abort(job_id, by)
+
     async def run(self, job_id: int) -> None:
         """Run a delivered job to its end. Delivering a job twice does no harm. Raises RetryLaterError."""
         info = self._board.job(job_id) or await self._store.job(job_id)
@@ -98,11 +111,12 @@ class JobRunner:
         running_job.set(job_id)  # in the context of this delivery
         async with self._lanes[info.kind]:
             info = self._board.job(job_id) or info
-            if info.status not in (JobStatus.PENDING, JobStatus.RETRYING):
-                return
-            await self._run(info, await self._store.job_request(job_id))
+            waits = info.status in (JobStatus.PENDING, JobStatus.RETRYING) and job_id not in self._withdrawn
+            # What a service that stops has not begun is settled at its next start.
+            if waits and not self._closed:
+                await self._run(info)
 
-    async def _run(self, info: JobInfo, request: Mapping[str, Any]) -> None:
+    async def _run(self, info: JobInfo) -> None:
         info = replace(info, status=JobStatus.IN_PROGRESS, started=datetime.now(UTC), message="")
         progress = _Progress(self._store, self._board, info, lambda: context.partial)
         context = JobContext(
@@ -118,6 +132,7 @@ class JobRunner:
         )
         self._contexts[info.id] = context
         try:
+            request = await self._store.job_request(info.id)
             await self._store.update_job(info)
             self._board.publish(info)
             result = await HANDLERS[info.kind](context, request_from_json(info.kind, request))

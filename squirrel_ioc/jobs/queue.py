@@ -106,8 +106,7 @@ class Jobs:
     async def stop(self) -> None:
         """Take no more jobs, stop the running one before its next write, and wait for its end; bounded."""
         self._stopping = True
-        for info in self._board.running():
-            self._runner.abort(info.id, "the service stopping")
+        self._runner.close("the service stopping")
         if self._manager is not None:
             self._manager.shutdown.set()
         if self._task is not None:
@@ -171,8 +170,7 @@ class Jobs:
         ended = replace(
             info, status=JobStatus.ABORTED, message=f"aborted by {by} while waiting", finished=datetime.now(UTC)
         )
-        await self._store.update_job(ended)
-        self._board.publish(ended)
+        await self._runner.withdraw(ended)
         return True
 
     async def _take_jobs(self, ready: asyncio.Event) -> None:

@@ -367,3 +367,61 @@ async def test_interrupted_jobs_are_settled_at_start(rig: Rig, database: Databas
     assert ended[snapshot].status is JobStatus.COMPLETED
     assert ended[snapshot].attempt == 2
     assert await store.unfinished_jobs() == []
+
+
+async def _ramp_under_way(rig: Rig) -> tuple[int, int]:
+    """A snapshot, and a job that restores it, which has come to its second step."""
+    await rig.use(replace(ENTRIES["J:RAMP"], step_period=30.0), ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot()
+    await put("J:RAMP", 21)
+    job_id = await rig.jobs.submit(RestoreRequest(snapshot_id), user="op", host="console")
+    await until(lambda: _is(values("J:RAMP"), [18]))
+    return snapshot_id, job_id
+
+
+async def _delivered(rig: Rig, count: int) -> None:
+    """So many jobs have been taken from the queue and have not ended."""
+
+    async def picked() -> bool:
+        async with rig.store.transaction() as connection:
+            query = "SELECT count(*) FROM pgqueuer WHERE status = 'picked'"
+            return bool(await connection.fetchval(query) == count)
+
+    await until(picked)
+
+
+async def test_a_restore_that_waits_does_not_begin_when_the_service_stops(rig: Rig, ioc: IocProcess) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"])
+    snapshot_id = await rig.snapshot()
+    await put("J:B", 20)
+    ioc.pause()  # the next snapshot takes its time
+    snapshot = await rig.jobs.submit(SnapshotRequest(), user="op", host="console")
+    await until(lambda: rig.jobs.job(snapshot).status is JobStatus.IN_PROGRESS)  # type: ignore[union-attr]
+    waits = await rig.jobs.submit(RestoreRequest(snapshot_id, RestoreMode.ALL), user="op", host="console")
+    await _delivered(rig, 2)
+    stopping = asyncio.create_task(rig.jobs.stop())
+    await asyncio.sleep(0)
+    ioc.resume()
+    await stopping
+    assert await values("J:B") == [20]
+    assert rig.jobs.job(waits).status is JobStatus.PENDING  # type: ignore[union-attr]
+
+
+async def test_a_job_that_is_aborted_while_it_waits_never_begins(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, restore = await _ramp_under_way(rig)
+    waits = await rig.jobs.submit(SnapshotRequest(title="never"), user="op", host="console")
+    await _delivered(rig, 2)
+    update_job = rig.store.update_job
+
+    async def its_turn_comes_first(info: JobInfo, connection: Any = None) -> bool:
+        if info.id == waits and info.status is JobStatus.ABORTED:
+            await rig.jobs.abort(restore, "op@console")
+            await rig.jobs.wait(restore)
+            await asyncio.sleep(0.2)
+        return await update_job(info, connection)
+
+    monkeypatch.setattr(rig.store, "update_job", its_turn_comes_first)
+    assert await rig.jobs.abort(waits, "op@console")
+    await rig.jobs.stop()
+    assert rig.jobs.job(waits).status is JobStatus.ABORTED  # type: ignore[union-attr]
+    assert await rig.store.snapshot_of_job(waits) is None
