@@ -54,13 +54,13 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
     if info.kind.beside and info.status is JobStatus.IN_PROGRESS:
         return replace(info, status=JobStatus.FAILED, message="the service stopped before its end", finished=now)
     if info.kind is JobKind.RESTORE and info.status is JobStatus.IN_PROGRESS:
+        result = _account(info, await store.job_request(info.id), snapshot)
         message = "interrupted before the first write"
         if snapshot is not None:
             message = (
-                f"interrupted after at least {info.done} of {info.total} writes; "
+                f"interrupted after at least {result.written} of {result.total} PVs were written; "
                 f"snapshot {snapshot.id} holds what stood before"
             )
-        result = _account(info, await store.job_request(info.id), snapshot)
         return replace(info, status=JobStatus.FAILED, message=message, finished=now, result=result)
     return replace(info, status=JobStatus.FAILED, message="the service stopped before it was started", finished=now)
 

@@ -41,18 +41,16 @@ async def restore_snapshot(job: JobContext, request: RestoreRequest) -> RestoreR
         raise RefusedError(f"snapshot {request.snapshot_id} does not exist")
     run = _Restore(job, request, snapshot, await _saved_values(job, request))
     job.partial = run.result()
-    await run.look()
-    if request.mode is RestoreMode.DRY_RUN:
-        run.ledger.settle(run.ledger.open, Verdict.WRITTEN)
-        return run.result()
-    await run.back_up()
-    await run.write()
-    if request.verify and not job.aborted:
-        await run.verify()
+    try:
+        await run.carry_out()
+    except JobAbortedError:
+        pass  # told below, with what has been done
+    finally:
+        run.close()
+    result = run.result()
     if job.aborted:
-        result = run.result()
         raise JobAbortedError(f"aborted by {job.aborted_by}: {result.written} of {result.total} PVs written", result)
-    return run.result()
+    return result
 
 
 async def _saved_values(job: JobContext, request: RestoreRequest) -> Frame:
@@ -91,6 +89,24 @@ class _Restore:
         self.started = time.monotonic()
         self._now_rows = np.zeros(0, np.intp)
         self._now = saved
+        self._under_way = np.zeros(0, np.intp)
+
+    async def carry_out(self) -> None:
+        """All of it. Raises JobAbortedError when somebody stops it before the first write."""
+        await self.look()
+        if self.request.mode is RestoreMode.DRY_RUN:
+            self.ledger.settle(self.ledger.open, Verdict.WRITTEN)
+            return
+        await self.back_up()
+        await self.write()
+        if self.request.verify and not self.job.aborted:
+            await self.verify()
+
+    def close(self) -> None:
+        """Give every PV its verdict, also when the restore has ended early."""
+        self.ledger.settle(self._under_way, Verdict.FAILED, "interrupted: it may have been written")
+        self.ledger.settle(self.ledger.open, Verdict.SKIPPED, WriteState.NOT_ISSUED.reason)
+        self.job.partial = self.result()
 
     async def look(self) -> None:
         """Preflight, and a read of what stands on the machine now. Leaves open what is to be written."""
@@ -154,7 +170,6 @@ class _Restore:
             if self.job.aborted:
                 break
             await self._write_order(todo[order[todo] == level])
-        self.ledger.settle(self.ledger.open, Verdict.SKIPPED, WriteState.NOT_ISSUED.reason)
 
     async def _write_order(self, rows: NDArray[np.intp]) -> None:
         target, entries, catalogue = self.saved.take(rows), self.entries[rows], self.job.catalogue
@@ -162,6 +177,7 @@ class _Restore:
         walk = needs_ramp(target, start, catalogue.max_step[entries])
         at_once, ramped = np.flatnonzero(~walk), np.flatnonzero(walk)
         before = len(self.saved) - len(self.ledger.open)
+        self._under_way = rows
         if len(at_once):
             outcome = await self.job.targets.write(
                 target.take(at_once), progress=self._writing(before), abort=lambda: self.job.aborted
@@ -180,6 +196,7 @@ class _Restore:
             on_the_way = ramped[(outcome != WriteState.DONE) & (reached != start[ramped])]
             self._account_part_way(rows, on_the_way, ramped, outcome, reached)
             self._account(rows[ramped], outcome)
+        self._under_way = np.zeros(0, np.intp)
         self.job.partial = self.result()
 
     def _account(self, rows: NDArray[np.intp], outcome: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from squirrel_ioc.model.job import (
     Outcome,
     RestoreMode,
     RestoreRequest,
+    RestoreResult,
     SnapshotRequest,
 )
 from squirrel_ioc.model.snapshot import BACKUP
@@ -425,3 +427,69 @@ async def test_a_job_that_is_aborted_while_it_waits_never_begins(rig: Rig, monke
     await rig.jobs.stop()
     assert rig.jobs.job(waits).status is JobStatus.ABORTED  # type: ignore[union-attr]
     assert await rig.store.snapshot_of_job(waits) is None
+
+
+def _verdicts(result: Any) -> int:
+    return int(result.written + result.unchanged + result.skipped + result.failed + result.mismatch)
+
+
+async def test_abort_while_reading_accounts_for_every_pv(rig: Rig, ioc: IocProcess) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"], Entry("J:FIRST", read_only=True))
+    snapshot_id = await rig.snapshot()
+    ioc.pause()
+    job_id = await rig.jobs.submit(RestoreRequest(snapshot_id), user="op", host="console")
+    await until(lambda: rig.jobs.job(job_id).total == 3)  # type: ignore[union-attr]
+    assert await rig.jobs.abort(job_id, "op@console")
+    info = await rig.jobs.wait(job_id)
+    ioc.resume()
+    assert (info.status, info.message) == (JobStatus.ABORTED, "aborted by op@console: 0 of 3 PVs written")
+    assert (info.result.total, info.result.skipped) == (3, 3)
+
+
+async def test_a_restore_that_fails_half_way_accounts_for_every_pv(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:FIRST"], ENTRIES["J:SECOND"])
+    snapshot_id = await rig.snapshot()
+    for name in ("J:A", "J:FIRST", "J:SECOND"):
+        await put(name, 50)
+    write = rig.machine.write
+
+    async def breaks(values: Any, **kwargs: Any) -> Any:
+        if "J:A" in values.channels.names:
+            raise RuntimeError("broken")
+        return await write(values, **kwargs)
+
+    monkeypatch.setattr(rig.machine, "write", breaks)
+    info = await rig.run(RestoreRequest(snapshot_id))
+    result = info.result
+    assert info.status is JobStatus.FAILED
+    assert info.message.startswith(f"interrupted after 1 of 3 PVs were written; snapshot {result.backup_id} holds")
+    assert (result.written, result.failed, result.skipped, _verdicts(result)) == (1, 1, 1, result.total)
+    assert (result.bad_names, result.bad_reasons) == (("J:A",), ("interrupted: it may have been written",))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+async def test_a_restore_whose_service_was_killed_tells_no_more_than_is_known(rig: Rig, noted: bool) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:B"])
+    snapshot_id = await rig.snapshot()
+    await put("J:B", 20)
+    ended = await rig.run(RestoreRequest(snapshot_id))
+    await rig.jobs.stop()
+    store = rig.store
+    # As if it had been killed when one was unchanged, and the other about to be written.
+    row = ended.result.to_json() | {"written": 0}
+    async with store.transaction() as connection:
+        await connection.execute(
+            "UPDATE job SET status = $2, finished = NULL, done = 1, result = $3 WHERE id = $1",
+            ended.id,
+            int(JobStatus.IN_PROGRESS),
+            json.dumps(row) if noted else None,
+        )
+    rig.jobs = Jobs(store, rig.machine, lambda: rig.catalogue, rig.settings)
+    await rig.jobs.start()
+    info = await rig.jobs.wait(ended.id)
+    total, unchanged, failed = (2, 1, 1) if noted else (2, 0, 2)
+    told = f"interrupted after at least 0 of {total} PVs were written; snapshot {ended.result.backup_id} holds"
+    assert info.message.startswith(told)
+    result = RestoreResult(**info.result)
+    assert (result.total, result.unchanged, result.failed) == (total, unchanged, failed)
+    assert (result.backup_id, _verdicts(result)) == (ended.result.backup_id, total)
