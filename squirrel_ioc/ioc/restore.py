@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from squirrel_ioc.errors import DatabaseDownError, RefusedError
+from squirrel_ioc.ioc._client import current_client
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
 from squirrel_ioc.ioc._selection import selection_writer
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import Pv
-from squirrel_ioc.model.job import JobInfo, JobKind, RestoreMode, RestoreRequest, RestoreResult
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, RestoreMode, RestoreRequest, RestoreResult
 
 __all__ = ["ENABLE_SETTING", "RestoreGroup"]
 
@@ -145,7 +146,17 @@ class RestoreGroup(JobGroup):
     async def _enable(self, value: int) -> None:
         # It has effect at once, also when the database cannot keep it.
         self.enable.post(value)
+        log.info("RESTORE:ENABLE %d: %s", value, current_client())
+        if not value:
+            await self._abort_waiting()
         await self._save_enable()
+
+    async def _abort_waiting(self) -> None:
+        """What was asked for before restores were disabled does not begin any more. What runs goes on."""
+        jobs = self.service.jobs
+        for info in list(jobs.recent):
+            if info.kind is JobKind.RESTORE and info.status is JobStatus.PENDING:
+                await jobs.abort(info.id, f"RESTORE:ENABLE 0 of {current_client()}")
 
     async def _save_enable(self) -> None:
         async with self._saving:

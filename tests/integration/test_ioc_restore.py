@@ -190,6 +190,27 @@ async def test_abort_is_answered_when_the_job_has_ended(c: Control) -> None:
     assert (await c.get("RESTORE:STATUS", format=aioca.FORMAT_TIME)).severity == 1
 
 
+async def test_disabling_restores_ends_one_that_waits(c: Control) -> None:
+    c.jobs.hold = True
+    restore = asyncio.create_task(c.put("RESTORE:ID", 12))
+    await until(lambda: c.jobs.requests)
+    assert await c.put("RESTORE:ENABLE", 0)
+    assert not await asyncio.wait_for(restore, 5)
+    user, host = c.jobs.asked_by[0]
+    assert await c.text("RESTORE:MSG") == f"aborted by RESTORE:ENABLE 0 of {user}@{host}"
+    assert await c.label("RESTORE:STATUS") == "Aborted"
+
+
+async def test_disabling_restores_lets_one_that_runs_go_on(c: Control) -> None:
+    c.jobs.hold = True
+    restore = asyncio.create_task(c.put("RESTORE:ID", 12))
+    await until(lambda: c.jobs.requests)
+    c.jobs.begin(100)
+    assert await c.put("RESTORE:ENABLE", 0)
+    c.jobs.end(100)
+    assert await restore
+
+
 async def test_aborted_restore_shows_what_it_has_written(c: Control) -> None:
     c.jobs.hold = True
     restore = asyncio.create_task(c.put("RESTORE:ID", 12))
