@@ -189,6 +189,7 @@ async def abort_job(jobs: Jobs, info: JobInfo, command: Command) -> None:
     """Abort a job, and wait until it has ended. Raises RefusedError, FailedError."""
     if info.status.terminal:
         raise RefusedError(f"{info.title} has ended already")
+    log.info("%s: %s by %s", command.label, info.title, current_client())
     with command.busy():
         try:
             async with asyncio.timeout(ABORT_TIMEOUT_S):

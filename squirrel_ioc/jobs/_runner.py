@@ -176,6 +176,8 @@ class JobRunner:
     async def _end(self, info: JobInfo) -> None:
         """Commit the end of a job, then tell it: a status is reported after the commit, never before."""
         if await self._save(info):
+            how = info.status.name, info.message
+            log.info("job %d (%s): %s: %s", info.id, info.title, *how, extra={"job": info.id})
             self._board.publish(info)
 
     async def _save(self, info: JobInfo) -> bool:

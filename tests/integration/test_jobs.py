@@ -493,3 +493,10 @@ async def test_a_restore_whose_service_was_killed_tells_no_more_than_is_known(ri
     result = RestoreResult(**info.result)
     assert (result.total, result.unchanged, result.failed) == (total, unchanged, failed)
     assert (result.backup_id, _verdicts(result)) == (ended.result.backup_id, total)
+
+
+async def test_the_log_tells_how_a_job_ended(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "squirrel_ioc.jobs")
+    await rig.use(ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot(title="morning")
+    assert f"job 1 (morning): COMPLETED: snapshot {snapshot_id}: 1 PVs stored" in caplog.messages
