@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from pgqueuer.core.qm import QueueManager
-from pgqueuer.domain.errors import PgqException, RetryRequested
+from pgqueuer.domain.errors import PgqException
 from pgqueuer.domain.models import Job as Delivery
 
 from squirrel_ioc.config import Settings
@@ -48,8 +48,10 @@ _STOP_S = 10.0
 
 log = logging.getLogger(__name__)
 
-# It logs the statements of every delivery; and, many times, that it has lost the database, which is told here once.
-logging.getLogger("pgqueuer").setLevel(logging.ERROR)
+# They log the statements of every delivery; and, when the database has gone, a trace for every try. That it has gone
+# is told by the store and by the queue below.
+logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 class Jobs:
@@ -196,11 +198,19 @@ class Jobs:
             self._manager.shutdown.set()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """What pgqueuer calls with a job. Nothing but a wish to try again leaves here."""
-        try:
-            await self._runner.run(int(delivery.payload or b"0"))
-        except RetryLaterError as retry:
-            raise RetryRequested(timedelta(seconds=retry.delay_s)) from retry
+        """What pgqueuer calls with a job. Nothing leaves here: it could only put a job back while the database is
+        there, and forgets one that has failed.
+        """
+        job_id = int(delivery.payload or b"0")
+        while True:
+            try:
+                await self._runner.run(job_id)
+            except RetryLaterError as retry:
+                await asyncio.sleep(retry.delay_s)
+                continue
+            except Exception:
+                log.exception("job %d", job_id)
+            return
 
 
 def _title(request: Request) -> str:

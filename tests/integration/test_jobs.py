@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aioca
+import asyncpg
 import pytest
 from ioc_process import IocProcess, ca_settings
 
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import DatabaseSettings, RestoreSettings, Settings
-from squirrel_ioc.errors import RefusedError
+from squirrel_ioc.errors import DatabaseDownError, RefusedError
 from squirrel_ioc.jobs import Jobs
 from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.job import (
@@ -500,3 +503,44 @@ async def test_the_log_tells_how_a_job_ended(rig: Rig, caplog: pytest.LogCapture
     await rig.use(ENTRIES["J:A"])
     snapshot_id = await rig.snapshot(title="morning")
     assert f"job 1 (morning): COMPLETED: snapshot {snapshot_id}: 1 PVs stored" in caplog.messages
+
+
+async def test_a_snapshot_that_lost_the_database_is_tried_again_soon(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.use(ENTRIES["J:A"])
+    save, job_request = rig.store.save_snapshot, rig.store.job_request
+    lost = [job_request, save]
+
+    def lost_once(function: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if function in lost:
+                lost.remove(function)
+                # Its connection is the queue's as well.
+                async with rig.store.transaction() as connection:
+                    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pgqueuer%'"
+                    with suppress(asyncpg.PostgresError, OSError):
+                        await connection.execute(f"{query} AND pid <> pg_backend_pid()")
+                raise DatabaseDownError("gone")
+            return await function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(rig.store, "save_snapshot", lost_once(save))
+    monkeypatch.setattr(rig.store, "job_request", lost_once(job_request))
+    began = time.monotonic()
+    info = await rig.run(SnapshotRequest(title="again"))
+    assert (info.status, info.attempt) == (JobStatus.COMPLETED, 3)
+    assert time.monotonic() - began < 10
+
+
+async def test_a_restore_whose_request_cannot_be_read_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.use(ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot()
+
+    async def gone(job_id: int) -> Any:
+        raise DatabaseDownError("gone")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(rig.store, "job_request", gone)
+        info = await rig.run(RestoreRequest(snapshot_id))
+    assert (info.status, info.message) == (JobStatus.FAILED, "gone")
+    assert (await rig.run(RestoreRequest(snapshot_id))).status is JobStatus.COMPLETED
