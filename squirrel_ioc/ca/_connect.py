@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._plan import Buffer
 from squirrel_ioc.model.values import Dbf, State
 
-__all__ = ["ClearOperation", "CreateOperation", "MetaOperation"]
+__all__ = ["ClearOperation", "CreateOperation", "MetaOperation", "RefreshOperation"]
 
 CLEAR_AFTER_S: Final = 1.0
 """How long an IOC may take to show that it takes messages, before its channels are abandoned instead of cleared."""
@@ -131,6 +131,8 @@ class MetaOperation(Operation):
         self._deadline = 0.0
 
     def _bare(self, slots: NDArray[np.intp]) -> None:
+        if not len(slots):
+            return
         table, metas = self._engine.table, self._engine.metas
         pairs = zip(table.dbf[slots].tolist(), table.count[slots].tolist(), strict=True)
         table.meta[slots] = [metas.bare(dbf, count) for dbf, count in pairs]
@@ -150,6 +152,7 @@ class MetaOperation(Operation):
 
     def _end(self) -> None:
         table, slots = self._engine.table, self._slots
+        before = table.meta[slots]
         outcome = np.empty(len(slots), np.uint8)
         outcome[self._buffer.order] = self._bulk.outcome
         # A slot may have got another channel, or none, meanwhile; a connection lost comes back as a new one.
@@ -160,6 +163,8 @@ class MetaOperation(Operation):
             done, records = slots[rows[good]], view[good]
             table.meta[done] = self._engine.metas.intern(dbf, table.count[done].tolist(), records)
             table.ready[done] = True
+        if np.any(table.meta[slots] != before):
+            table.generation += 1
         refused = np.isin(outcome, (State.ERROR, State.NO_READ_ACCESS))
         self._bare(slots[same & refused])
         self.failed = slots[same & np.isin(outcome, (State.TIMEOUT, State.IOC_OPEN, State.NOT_READ))]
@@ -172,3 +177,37 @@ class MetaOperation(Operation):
     def cancel(self) -> None:
         """See `Operation`."""
         self._bulk.withdraw(State.NOT_READ, State.NOT_READ, time.monotonic())
+
+
+class RefreshOperation(Operation):
+    """Reads the meta data of connected channels again: the labels of an enum can change while it is connected."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        slots: NDArray[np.intp],
+        timeout_s: float,
+        window: int,
+        abort: Callable[[], bool],
+    ) -> None:
+        self._of_meta = engine, slots, timeout_s, window
+        self._abort = abort
+        self._meta: MetaOperation | None = None
+
+    def step(self, now: float) -> bool | None:
+        """See `Operation`."""
+        if self._meta is None:
+            self._meta = MetaOperation(*self._of_meta)
+        if self._abort():
+            self._meta.cancel()
+        return self._meta.step(now)
+
+    def exception(self, chid: int, status: int, op: int) -> None:
+        """See `Operation`."""
+        if self._meta is not None:
+            self._meta.exception(chid, status, op)
+
+    def cancel(self) -> None:
+        """See `Operation`."""
+        if self._meta is not None:
+            self._meta.cancel()

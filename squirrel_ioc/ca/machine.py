@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _context
-from squirrel_ioc.ca._connect import ClearOperation, CreateOperation
+from squirrel_ioc.ca._connect import ClearOperation, CreateOperation, RefreshOperation
 from squirrel_ioc.ca._engine import Engine, tell_loop
 from squirrel_ioc.ca._iocs import IocState
 from squirrel_ioc.ca._live import Live, ioc_states, live
@@ -144,6 +144,15 @@ class Machine:
         """
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
+
+    async def refresh(self, channels: ChannelList, *, abort: Callable[[], bool] | None = None) -> None:
+        """Read again what connected channels say of themselves: labels, units, limits.
+
+        It is read when a channel connects; but what somebody writes to a field of the record then is not told.
+        """
+        slots = self._slots(channels)
+        timeout_s, window = self._settings.timeout_s, self._settings.max_in_flight_per_ioc
+        await self._engine.run(RefreshOperation(self._engine, slots[slots >= 0], timeout_s, window, abort or _never))
 
     async def read(
         self,

@@ -24,6 +24,10 @@ class Targets(Protocol):
         """What is known of each channel without asking the machine."""
         ...
 
+    async def refresh(self, channels: ChannelList, *, abort: AbortCheck | None = None) -> None:
+        """Ask channels again what they say of themselves: the labels of states may have changed."""
+        ...
+
     async def read(
         self,
         channels: ChannelList,

@@ -23,7 +23,7 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
 from squirrel_ioc.model.selection import parse
 from squirrel_ioc.model.snapshot import BACKUP, NewSnapshot, Snapshot
-from squirrel_ioc.model.values import State, WriteState
+from squirrel_ioc.model.values import Dbf, State, WriteState
 
 __all__ = ["restore_snapshot"]
 
@@ -116,6 +116,10 @@ class _Restore:
         rows = ledger.open
         saved = self.saved.take(rows)
         self._report(f"reading {len(rows)} PVs", 0.0)
+        states = np.flatnonzero(saved.dbf == Dbf.ENUM)
+        if len(states):
+            # An index is written only where it still means what it meant.
+            await job.targets.refresh(saved.channels.take(states), abort=lambda: job.aborted)
         now = await job.targets.read(
             saved.channels,
             progress=lambda done, of: self._report(f"reading {of} PVs", _READ * done / max(of, 1)),

@@ -544,3 +544,16 @@ async def test_a_restore_whose_request_cannot_be_read_ends(rig: Rig, monkeypatch
         info = await rig.run(RestoreRequest(snapshot_id))
     assert (info.status, info.message) == (JobStatus.FAILED, "gone")
     assert (await rig.run(RestoreRequest(snapshot_id))).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("mode", [RestoreMode.CHANGED, RestoreMode.ALL, RestoreMode.DRY_RUN])
+async def test_a_state_that_was_renamed_is_not_written(rig: Rig, mode: RestoreMode) -> None:
+    await rig.use(ENTRIES["J:A"], ENTRIES["J:MODE"])
+    snapshot_id = await rig.snapshot()
+    await put("J:MODE", 0)
+    await put("J:MODE.TWST", "Ramp down")  # no connection is lost by it
+    result = (await rig.run(RestoreRequest(snapshot_id, mode))).result
+    assert (result.bad_names, result.bad_reasons) == (("J:MODE",), ("state 2 was 'Run', it is 'Ramp down' now",))
+    assert await values("J:MODE") == [0]
+    await put("J:MODE.TWST", "Run")
+    assert (await rig.run(RestoreRequest(snapshot_id, RestoreMode.ALL))).result.written == 2
