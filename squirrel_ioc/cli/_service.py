@@ -29,14 +29,26 @@ def run(
 
     from squirrel_ioc.app import App
     from squirrel_ioc.cli._log import setup_logging
+    from squirrel_ioc.cli._notify import tell_systemd
     from squirrel_ioc.cli._stop import run_until_stopped
     from squirrel_ioc.config import load_settings
 
     settings = load_settings(config)
     setup_logging(settings.log)
 
+    async def tell(stop: asyncio.Event, ready: asyncio.Event) -> None:
+        await ready.wait()
+        tell_systemd("READY=1")
+        await stop.wait()
+        tell_systemd("STOPPING=1")
+
     async def serve(stop: asyncio.Event, ready: asyncio.Event) -> None:
-        await App(settings).run(stop, wait_db=wait_db, ready=ready)
+        telling = asyncio.create_task(tell(stop, ready))
+        try:
+            await App(settings).run(stop, wait_db=wait_db, ready=ready)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
     run_until_stopped(serve, may_wait=wait_db)
 

@@ -322,7 +322,9 @@ def test_example_catalogues_load() -> None:
     settings = load_settings(config_dir() / "example.yaml")
     entries = load_catalogue(settings.catalogue.files)
     assert {p.name for p in settings.catalogue.files} == {
-        p.name for p in config_dir().iterdir() if p.name not in ("example.yaml", "demo.yaml", ".gitkeep")
+        p.name
+        for p in config_dir().iterdir()
+        if p.name not in ("example.yaml", "demo.yaml", "squirrel-ioc.service", ".gitkeep")
     }
     assert len(entries) == 16
     by_name = {e.setpoint: e for e in entries}
