@@ -13,13 +13,13 @@ from squirrel_ioc.cli._store import read_store
 from squirrel_ioc.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from squirrel_ioc.formats import Format, ReadOptions
     from squirrel_ioc.model.catalogue import Entry
     from squirrel_ioc.model.inventory import Inventory
 
-__all__ = ["export_file", "import_file"]
+__all__ = ["export_file", "import_file", "read_options"]
 
 FormatOption = Annotated[
     str | None,
@@ -56,7 +56,7 @@ def import_file(
 
     if update and replace:
         raise typer.BadParameter("--update and --replace do not go together")
-    found = read_catalogue(file, format_name, _options(macros, path, inherit_macros, encoding))
+    found = read_catalogue(file, format_name, read_options(macros, encoding, path or (), inherit_macros=inherit_macros))
     for warning in found.warnings:
         typer.echo(f"squirrel-ioc: {file.name}: {warning}", err=True)
     entries = _tagged(found.entries, tags(tag))
@@ -76,7 +76,8 @@ def import_file(
     tell(stored, summary, dry_run=dry_run, json_wanted=json_wanted)
 
 
-def _options(macros: str, path: list[Path] | None, inherit_macros: bool, encoding: str) -> ReadOptions:
+def read_options(macros: str, encoding: str, path: Sequence[Path] = (), *, inherit_macros: bool = False) -> ReadOptions:
+    """How a file is to be read, from the options of a command. Raises BadParameter."""
     import codecs
 
     from squirrel_ioc.formats import MacroError, ReadOptions, parse_macros
@@ -89,7 +90,7 @@ def _options(macros: str, path: list[Path] | None, inherit_macros: bool, encodin
         given = parse_macros(macros)
     except MacroError as e:
         raise typer.BadParameter(f"macros: {e}") from None
-    return ReadOptions(given, tuple(path or ()), inherit_macros=inherit_macros, encoding=encoding)
+    return ReadOptions(given, tuple(path), inherit_macros=inherit_macros, encoding=encoding)
 
 
 def _tagged(entries: list[Entry], more: Mapping[str, tuple[str, ...]]) -> list[Entry]:

@@ -17,13 +17,16 @@ from squirrel_ioc.formats import Retyped, retype
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.snapshot import SnapshotFilter
 from squirrel_ioc.model.values import Dbf, Meta
+from squirrel_ioc.store import Store
 
-__all__ = ["UNTYPED", "alike", "fitted", "live_types"]
+__all__ = ["UNTYPED", "alike", "fitted", "live_types", "stored_types"]
 
 UNTYPED: Final = frozenset(["autosave", "burt", "psi"])
 """Formats whose files do not say what type a PV has."""
 
+_LAST: Final = 20
 _AS_SHOWN: Final = frozenset(["burt"])
 """Formats whose files hold what a PV shows: a label rather than an index."""
 
@@ -34,6 +37,17 @@ def live_types(targets: Targets, channels: ChannelList) -> dict[str, Meta]:
     known = np.array([meta.dbf is not Dbf.NONE for meta in live.metas], bool)[live.meta]
     rows = np.flatnonzero(known)
     return dict(zip(channels.array[rows].tolist(), map(live.metas.__getitem__, live.meta[rows].tolist()), strict=True))
+
+
+async def stored_types(store: Store) -> dict[str, Meta]:
+    """What PVs said of themselves in the largest of the last snapshots that were read from the machine."""
+    snapshots, _ = await store.snapshots(SnapshotFilter(size=_LAST))
+    read = max((s for s in snapshots if not s.file_format), key=lambda s: s.count, default=None)
+    if read is None:
+        return {}
+    frame = await store.load_frame(read.id)
+    metas = map(frame.metas.__getitem__, frame.meta.tolist())
+    return {name: meta for name, meta in zip(frame.channels.names, metas, strict=True) if meta.dbf is not Dbf.NONE}
 
 
 def fitted(frame: Frame, other: Frame, file_format: str) -> Retyped:
