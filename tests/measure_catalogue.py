@@ -1,9 +1,10 @@
 """Measure changes of the catalogue in a running service: python tests/measure_catalogue.py [--count 40000].
 
 A simulated machine has twice as many PVs; the catalogue file holds one half, then the other. A client in a process of
-its own writes PVS:RELOAD, PVS:ADD and PVS:REMOVE and waits. Prints how long each put took, and the longest time for
-which the event loop of the service did nothing else meanwhile; both in milliseconds. Not a test: what is fast enough
-depends on the machine.
+its own writes PVS:RELOAD, PVS:ADD and PVS:REMOVE and waits; and commands change the database. Prints how long each put
+took, or from the start of a command until the service had gone over to what it made, and the longest time for which the
+event loop of the service did nothing else meanwhile; both in milliseconds. Not a test: what is fast enough depends on
+the machine.
 """
 
 from __future__ import annotations
@@ -77,6 +78,48 @@ class Client:
         print(f"{what:44} {1e3 * float(took):9.0f} {1e3 * self._loop.worst_s:9.1f}   {message.strip()}", flush=True)
 
 
+class Log(logging.Handler):
+    """Hears when the service has gone over to another catalogue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+        logger = logging.getLogger("squirrel_ioc.jobs.catalogue")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """In the event loop."""
+        self.messages.put_nowait(record.getMessage())
+
+
+class Commands:
+    """Runs commands on the database of the service."""
+
+    def __init__(self, settings: Path, loop: Loop, log: Log) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._log = log
+
+    async def run(self, what: str, *arguments: str) -> None:
+        """Run it, and print how it went."""
+        while not self._log.messages.empty():
+            self._log.messages.get_nowait()
+        await asyncio.sleep(1.0)
+        self._loop.worst_s = 0.0
+        start = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "squirrel_ioc", "pvs", *arguments, "--config", str(self._settings)),
+            stdout=subprocess.DEVNULL,
+        )
+        message = await self._log.messages.get()
+        took = time.perf_counter() - start
+        await process.wait()
+        await asyncio.sleep(1.0)
+        print(f"{what:44} {1e3 * took:9.0f} {1e3 * self._loop.worst_s:9.1f}   {message}", flush=True)
+
+
 def write(path: Path, entries: Sequence[Entry]) -> None:
     """Make these the catalogue file."""
     write_catalogue(path, entries, "catalogue")
@@ -106,11 +149,13 @@ async def run(count: int, folder: Path) -> None:
             stdout=subprocess.PIPE,
             env={"EPICS_CA_AUTO_ADDR_LIST": "NO", "EPICS_CA_ADDR_LIST": f"127.0.0.1:{port}"},
         )
-        loop = Loop()
+        loop, log = Loop(), Log()
         watching = asyncio.create_task(loop.watch())
         try:
             await asyncio.sleep(5)
             await measure(Client(client, loop), file, halves)
+            (folder / "settings.yaml").write_text("state_dir: state\n")
+            await measure_commands(Commands(folder / "settings.yaml", loop, log), file, halves)
         finally:
             watching.cancel()
             client.kill()
@@ -136,6 +181,15 @@ async def measure(client: Client, file: Path, halves: tuple[Sequence[Entry], Seq
     await client.put("2000 PVs added", "PVS:ADD", names)
     await client.put("and removed", "PVS:REMOVE", names)
     await client.put("a selection", "PVS:FIND", "*1* @*")
+
+
+async def measure_commands(commands: Commands, file: Path, halves: tuple[Sequence[Entry], Sequence[Entry]]) -> None:
+    """Beside a running service."""
+    count = len(halves[0])
+    await commands.run(f"command: {count} tolerances set", "set", "-f", "", "--rtol", "0.5")
+    write(file, halves[0])
+    await commands.run(f"command: {count} PVs replaced by {count} others", "import", str(file), "--replace")
+    await commands.run("command: one PV added", "add", halves[1][0].setpoint)
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from squirrel_ioc.model.catalogue import Entry
+import numpy as np
+
+from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.inventory import Inventory
 
 __all__ = ["COLUMNS", "SELECT", "Positions", "Row", "inventory_of", "entries_by_name", "records"]
@@ -33,8 +36,8 @@ COLUMNS: Final = (
 )
 
 SELECT: Final = """
-SELECT setpoint.name AS setpoint, readback.name AS readback, description, device, tags, atol, rtol, read_only,
-    write_order, max_step, step_period, position, origin, file_entry, removed
+SELECT channel_id, setpoint.name AS setpoint, readback_id, readback.name AS readback, description, device, tags, atol,
+    rtol, read_only, write_order, max_step, step_period, position, origin, file_entry, removed
 FROM pv JOIN channel AS setpoint ON setpoint.id = channel_id LEFT JOIN channel AS readback ON readback.id = readback_id
 """
 
@@ -96,11 +99,11 @@ class _Tags:
         return tags
 
 
-def inventory_of(rows: Sequence[Any]) -> tuple[Inventory, Positions]:
-    """What rows of SELECT, in the order of their positions, say."""
+def inventory_of(rows: Sequence[Any]) -> tuple[Inventory, Positions, ChannelList]:
+    """What rows of SELECT, in the order of their positions, say; and the channels of the catalogue they are."""
     shared = _Tags()
     entries, removed, added, filed = [], {}, set(), {}
-    positions = {}
+    positions, number = {}, {}
     for row in rows:
         entry = _entry(row, shared)
         name = entry.setpoint
@@ -111,9 +114,15 @@ def inventory_of(rows: Sequence[Any]) -> tuple[Inventory, Positions]:
             continue
         entries.append(entry)
         positions[name] = row["position"]
+        number[name] = row["channel_id"]
+        if entry.readback is not None:
+            number[entry.readback] = row["readback_id"]
         if row["origin"] == _ADDED:
             added.add(name)
-    return Inventory(tuple(entries), frozenset(added), filed, removed), positions
+    names = tuple(Catalogue.channel_names(entries))
+    ids = np.fromiter(map(number.__getitem__, names), np.int32, len(names))
+    channels = ChannelList(names, ids, len(entries))
+    return Inventory(tuple(entries), frozenset(added), filed, removed), positions, channels
 
 
 def entries_by_name(rows: Sequence[Any]) -> dict[str, Entry]:

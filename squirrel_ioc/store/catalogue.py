@@ -121,8 +121,8 @@ class Catalogues:
         if current["id"] == self._known.catalogue.version:
             return self._known
         rows = await connection.fetch(_IN_FORCE)
-        channels = await self._lists.load(connection, current["list_id"])
-        inventory, positions = await asyncio.to_thread(inventory_of, rows)
+        inventory, positions, channels = await asyncio.to_thread(inventory_of, rows)
+        channels = self._lists.remember(current["list_id"], channels)
         catalogue = Catalogue(inventory.entries, channels, current["id"])
         made_by, summary = current["made_by"], current["summary"]
         return self._keep(StoredCatalogue(catalogue, inventory, made_by, summary, current["list_id"], positions))
