@@ -79,6 +79,10 @@ class JobGroup(Group):
         """The PVs of a result, in the order they are posted. `result` is a `result_type`."""
         raise NotImplementedError
 
+    def nothing(self) -> Iterable[tuple[Pv, Any]]:
+        """What is posted when a job ends without a result, so that none stands there that is not its own."""
+        return ()
+
     async def start(self) -> None:
         """Show how the last jobs of this kind ended, also when that was before a restart."""
         for info in reversed(self.service.jobs.recent):
@@ -157,6 +161,8 @@ class JobGroup(Group):
             shown: list[tuple[Pv, Any]] = []
             if result is not None:
                 shown += self.results(info, result, result.duration_s if duration_s is None else duration_s)
+            elif duration_s is not None:
+                shown += self.nothing()
         except Exception as error:  # a result of another version must not leave STATUS at Running
             log.exception("job %d: its result cannot be shown", info.id)
             shown, outcome, message = [], Outcome.FAILED, f"job {info.id}: its result cannot be shown: {error!r}"

@@ -12,6 +12,7 @@ from squirrel_ioc.ioc._client import current_client
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
+from squirrel_ioc.ioc._results import result_of
 from squirrel_ioc.ioc._selection import selection_writer
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import Pv
@@ -71,6 +72,7 @@ class RestoreGroup(JobGroup):
     async def start(self) -> None:
         """Also: whether restores are enabled, as it was before a restart."""
         await super().start()
+        self._show_last_backup()
         self.follow(self.service.store.listen_status(self._store_changed))
         try:
             kept = await self.service.store.get_setting(ENABLE_SETTING)
@@ -78,6 +80,15 @@ class RestoreGroup(JobGroup):
             log.warning("RESTORE:ENABLE is not known, restores are enabled: %s", error)
         else:
             self.enable.post(1 if kept is None else bool(kept))
+
+    def _show_last_backup(self) -> None:
+        """Of the last restore that wrote something, which need not be the last one."""
+        for info in self.service.jobs.recent:
+            if info.kind is self.kind and info.status.terminal:
+                result = result_of(info, self.result_type)
+                if result is not None and result.backup_id:
+                    self.backup_id.post(result.backup_id)
+                    break
 
     async def stop(self) -> None:
         """End what still saves."""
@@ -177,8 +188,8 @@ class RestoreGroup(JobGroup):
 
     def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
         """Of a restore that came as far as to look at its PVs."""
-        # A dry run leaves the way back of the last real restore alone.
-        if result.mode is not RestoreMode.DRY_RUN:
+        # What wrote nothing leaves the way back of the restore before it alone.
+        if result.backup_id:
             yield self.backup_id, result.backup_id
         yield self.total, result.total
         yield self.written, result.written
@@ -189,3 +200,10 @@ class RestoreGroup(JobGroup):
         yield self.failed, result.failed
         yield self.mismatch, result.mismatch
         yield self.duration, duration_s
+
+    def nothing(self) -> Iterable[tuple[Pv, Any]]:
+        """Of a restore that ended before it looked at its PVs."""
+        for counter in (self.total, self.written, self.unchanged, self.skipped, self.failed, self.mismatch):
+            yield counter, 0
+        yield self.bad_names, ()
+        yield self.bad_reasons, ()

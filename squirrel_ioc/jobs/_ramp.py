@@ -13,7 +13,7 @@ from squirrel_ioc.jobs._ports import AbortCheck, Targets
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import Dbf, WriteState
 
-__all__ = ["needs_ramp", "ramp"]
+__all__ = ["needs_ramp", "cannot_ramp", "ramp"]
 
 _ABORT_POLL_S = 0.1
 _INTEGER = (Dbf.CHAR, Dbf.SHORT, Dbf.LONG)
@@ -23,10 +23,16 @@ _RAMPED = (Dbf.CHAR, Dbf.SHORT, Dbf.LONG, Dbf.FLOAT, Dbf.DOUBLE)
 def needs_ramp(target: Frame, start: NDArray[np.float64], max_step: NDArray[np.float64]) -> NDArray[np.bool_]:
     """bool[N]: numeric scalars with a `max_step` smaller than the way from `start` to the target.
 
-    A way that is not finite cannot be divided into steps; such a value is written at once.
+    A way that is not finite is one too, and cannot be walked: see `cannot_ramp`.
     """
-    distance = np.abs(target.number - start)
-    return np.isin(target.dbf, _RAMPED) & np.isfinite(distance) & (distance > max_step)
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(target.number - start)
+    return np.isin(target.dbf, _RAMPED) & np.isfinite(max_step) & ~(distance <= max_step)
+
+
+def cannot_ramp(target: Frame, start: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """bool[N]: from or to NaN or an infinity there are no steps, and one jump is what `max_step` forbids."""
+    return ~(np.isfinite(target.number) & np.isfinite(start))
 
 
 async def ramp(
@@ -37,9 +43,11 @@ async def ramp(
     step_period: NDArray[np.float64],
     *,
     abort: AbortCheck,
-    moved: Callable[[int], None],
+    moved: Callable[[int, float], None],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Walk every row of `target` from `start`; `moved(n)` after each round says how many have arrived.
+    """Walk every row of `target` from `start`.
+
+    `moved(arrived, way)` after each round says how many rows walk no more, and which part of all steps is done.
 
     Returns a WriteState a row and the last value confirmed by the IOC. A row that fails stays where it is.
     """
@@ -71,5 +79,5 @@ async def ramp(
         state[rows[arrived]] = WriteState.DONE
         walking[rows[~done | arrived]] = False
         due_at[rows] = now + step_period[rows]  # a late step is never made up for by a quick one
-        moved(int(np.count_nonzero(~walking)))
+        moved(int(np.count_nonzero(~walking)), float(np.where(walking, taken, steps).sum() / steps.sum()))
     return state, reached

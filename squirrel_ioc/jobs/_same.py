@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import Meta
 
@@ -17,8 +19,6 @@ def same_frames(a: Frame, b: Frame) -> bool:
     # By their bytes: of NaNs and zeros there are several.
     if any(getattr(a, name).tobytes() != getattr(b, name).tobytes() for name in _COLUMNS) or a.side != b.side:
         return False
-    return _meta_keys(a) == _meta_keys(b)
-
-
-def _meta_keys(frame: Frame) -> list[Meta]:
-    return list(map(frame.metas.__getitem__, frame.meta.tolist()))
+    known: dict[Meta, int] = {}
+    one, other = (np.array([known.setdefault(m, len(known)) for m in f.metas], np.int64)[f.meta] for f in (a, b))
+    return np.array_equal(one, other)

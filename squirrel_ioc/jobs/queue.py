@@ -188,6 +188,8 @@ class Jobs:
                     await manager.run(shutdown_on_listener_failure=True)
             except (StoreError, PgqException) as error:
                 log.warning("the job queue has lost the database: %s", error)
+            except Exception:
+                log.exception("the job queue")
             finally:
                 self._manager = None
             if not self._stopping:

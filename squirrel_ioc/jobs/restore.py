@@ -14,7 +14,7 @@ from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs._ledger import Ledger, Verdict
 from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
-from squirrel_ioc.jobs._ramp import needs_ramp, ramp
+from squirrel_ioc.jobs._ramp import cannot_ramp, needs_ramp, ramp
 from squirrel_ioc.jobs._rows import selected_rows
 from squirrel_ioc.jobs.file_types import fitted
 from squirrel_ioc.model.compare import differs
@@ -176,32 +176,38 @@ class _Restore:
             await self._write_order(todo[order[todo] == level])
 
     async def _write_order(self, rows: NDArray[np.intp]) -> None:
-        target, entries, catalogue = self.saved.take(rows), self.entries[rows], self.job.catalogue
+        target = self.saved.take(rows)
         start = self._before(rows).number
-        walk = needs_ramp(target, start, catalogue.max_step[entries])
-        at_once, ramped = np.flatnonzero(~walk), np.flatnonzero(walk)
-        before = len(self.saved) - len(self.ledger.open)
+        walk = needs_ramp(target, start, self.job.catalogue.max_step[self.entries[rows]])
+        stuck = np.flatnonzero(walk & cannot_ramp(target, start))
+        reasons = [f"there are no steps from {start[r]:g} to {target.number[r]:g}" for r in stuck]
+        self.ledger.settle(rows[stuck], Verdict.FAILED, reasons)
+        walk[stuck] = False
+        at_once = np.flatnonzero(~walk & (self.ledger.verdict[rows] == Verdict.OPEN))
         self._under_way = rows
         if len(at_once):
             outcome = await self.job.targets.write(
-                target.take(at_once), progress=self._writing(before), abort=lambda: self.job.aborted
+                target.take(at_once), progress=self._writing(), abort=lambda: self.job.aborted
             )
             self._account(rows[at_once], outcome)
-        if len(ramped):
-            outcome, reached = await ramp(
-                self.job.targets,
-                target.take(ramped),
-                start[ramped],
-                catalogue.max_step[entries[ramped]],
-                catalogue.step_period[entries[ramped]],
-                abort=lambda: self.job.aborted,
-                moved=self._ramping(before + len(at_once), len(ramped)),
-            )
-            on_the_way = ramped[(outcome != WriteState.DONE) & (reached != start[ramped])]
-            self._account_part_way(rows, on_the_way, ramped, outcome, reached)
-            self._account(rows[ramped], outcome)
+        if walk.any():
+            await self._ramp(rows[walk], target.take(np.flatnonzero(walk)), start[walk])
         self._under_way = np.zeros(0, np.intp)
         self.job.partial = self.result()
+
+    async def _ramp(self, rows: NDArray[np.intp], target: Frame, start: NDArray[np.float64]) -> None:
+        entries, catalogue = self.entries[rows], self.job.catalogue
+        outcome, reached = await ramp(
+            self.job.targets,
+            target,
+            start,
+            catalogue.max_step[entries],
+            catalogue.step_period[entries],
+            abort=lambda: self.job.aborted,
+            moved=self._ramping(len(rows)),
+        )
+        self._account_part_way(rows, outcome, reached, start)
+        self._account(rows, outcome)
 
     def _account(self, rows: NDArray[np.intp], outcome: NDArray[np.uint8]) -> None:
         """Verdicts of writes. What was never sent, because of an abort, stays open."""
@@ -213,16 +219,15 @@ class _Restore:
     def _account_part_way(
         self,
         rows: NDArray[np.intp],
-        on_the_way: NDArray[np.intp],
-        ramped: NDArray[np.intp],
         outcome: NDArray[np.uint8],
         reached: NDArray[np.float64],
+        start: NDArray[np.float64],
     ) -> None:
         """Ramps that stopped between start and target: written, but not to the value that was asked."""
-        position = {int(r): k for k, r in enumerate(ramped)}
+        on_the_way = np.flatnonzero((outcome != WriteState.DONE) & (reached != start))
         reasons = [
-            f"ramp stopped at {reached[position[int(r)]]:g} on the way to {self.saved.number[rows[r]]:g}: "
-            f"{WriteState(int(outcome[position[int(r)]])).reason}"
+            f"ramp stopped at {reached[r]:g} on the way to {self.saved.number[rows[r]]:g}: "
+            f"{WriteState(int(outcome[r])).reason}"
             for r in on_the_way
         ]
         self.ledger.settle(rows[on_the_way], Verdict.FAILED, reasons)
@@ -286,19 +291,18 @@ class _Restore:
         done = len(self.saved) - self.ledger.count(Verdict.OPEN)
         self.job.report(done, len(self.saved), message, percent)
 
-    def _writing(self, before: int) -> Callable[[int, int], None]:
+    def _writing(self) -> Callable[[int, int], None]:
+        before = len(self.saved) - len(self.ledger.open)
+        return lambda done, of: self._settled(before + done, float(before + done))
+
+    def _ramping(self, ramps: int) -> Callable[[int, float], None]:
+        before = len(self.saved) - len(self.ledger.open)
+        return lambda arrived, way: self._settled(before + arrived, before + ramps * way)
+
+    def _settled(self, done: int, work: float) -> None:
         total = len(self.saved)
-        scale = (_WRITE - _READ) / max(total, 1)
-
-        def progress(done: int, of: int) -> None:
-            percent = _READ + scale * (before + done)
-            self.job.report(before + done, total, f"{before + done} of {total} PVs settled", percent)
-
-        return progress
-
-    def _ramping(self, before: int, ramps: int) -> Callable[[int], None]:
-        progress = self._writing(before)
-        return lambda arrived: progress(arrived, ramps)
+        percent = _READ + (_WRITE - _READ) * work / total
+        self.job.report(done, total, f"{done} of {total} PVs settled", percent)
 
 
 def _mismatch(wanted: Frame, got: Frame, row: int) -> str:

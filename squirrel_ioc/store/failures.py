@@ -27,7 +27,9 @@ UNREACHABLE: Final = (
 
 
 def reason(exc: BaseException) -> str:
-    """An error in words; some have none of their own."""
+    """An error in words; some have none of their own, and some speak of the inside of asyncpg."""
+    if isinstance(exc, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        return "the connection is lost"
     return str(exc) or ("no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__)
 
 

@@ -161,10 +161,29 @@ async def test_dry_run_leaves_the_way_back_alone(c: Control) -> None:
     c.jobs.result = lambda request: restore_result(1, mode=RestoreMode.DRY_RUN, backup_id=0)
     assert await c.put("RESTORE:ID", 1)
     assert await c.get("RESTORE:BACKUP:ID") == 900
-    # A restore that had nothing to write leaves nothing to undo.
+    # Neither does a restore that had nothing to write, as the second of two by a nervous finger.
     c.jobs.result = lambda request: restore_result(1, backup_id=0)
     assert await c.put("RESTORE:ID", 1)
-    assert not await c.put("RESTORE:UNDO", 1)
+    assert await c.get("RESTORE:BACKUP:ID") == 900
+    assert await c.put("RESTORE:UNDO", 1)
+    undo = list(c.jobs.requests.values())[-1]
+    assert isinstance(undo, RestoreRequest)
+    assert undo.snapshot_id == 900
+
+
+async def test_a_restore_that_fails_at_once_shows_no_counts_of_another(c: Control) -> None:
+    assert await c.put("RESTORE:ID", 12)
+    assert await c.get("RESTORE:TOTAL") > 0
+    c.jobs.hold = True
+    second = asyncio.create_task(c.put("RESTORE:TRIGGER", 1))
+    await until(lambda: len(c.jobs.requests) == 2)
+    job_id = list(c.jobs.requests)[-1]
+    c.jobs.begin(job_id)
+    c.jobs.end(job_id, JobStatus.FAILED, "selection 'X' matches no setpoint of snapshot 12")
+    assert not await second
+    for counter in ("TOTAL", "WRITTEN", "UNCHANGED", "SKIPPED", "FAILED", "MISMATCH"):
+        assert await c.get(f"RESTORE:{counter}") == 0
+    assert await c.get("RESTORE:BACKUP:ID") == 900
 
 
 async def test_abort_is_answered_when_the_job_has_ended(c: Control) -> None:

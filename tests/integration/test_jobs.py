@@ -251,6 +251,27 @@ async def test_ramp_in_steps(rig: Rig) -> None:
     assert result.written == 1
 
 
+async def test_a_ramp_does_not_jump_from_nowhere(rig: Rig) -> None:
+    await rig.use(replace(ENTRIES["J:A"], max_step=0.1), ENTRIES["J:B"])
+    snapshot_id = await rig.snapshot()
+    await put("J:A", float("nan"))
+    await put("J:B", 5)
+    result = (await rig.run(RestoreRequest(snapshot_id))).result
+    assert (result.written, result.failed) == (1, 1)
+    assert result.bad_reasons == ("there are no steps from nan to 1",)
+
+
+async def test_progress_moves_in_a_ramp(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:RAMP"])
+    snapshot_id = await rig.snapshot()
+    await put("J:RAMP", 40)
+    seen: list[float] = []
+    rig.jobs.listen(lambda info: seen.append(info.progress))
+    await rig.run(RestoreRequest(snapshot_id))
+    assert seen == sorted(seen)
+    assert len({p for p in seen if 10 < p < 80}) >= 1
+
+
 async def test_abort_in_a_ramp_tells_where_it_stopped(rig: Rig) -> None:
     slow = replace(ENTRIES["J:RAMP"], step_period=30.0)
     await rig.use(slow, ENTRIES["J:SECOND"])
