@@ -47,7 +47,9 @@ HELLO_S: Final = 30.0
 
 _COMMANDS: Final = frozenset(Commands[ca.CLIENT])
 _SLICE_S: Final = 0.005
-_READ_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 16 * 1024
+"""Parsed in one go: some 300 commands, which takes caproto 8 ms."""
+
 
 log = logging.getLogger(__name__)
 
