@@ -98,7 +98,8 @@ async def test_killed_in_a_restore(two: tuple[Pair, str]) -> None:
 
     killed = time.monotonic()
     both.first.process.kill()
-    await until(lambda: beats[-1] > killed + 0.5, 15.0)
+    # An operator's panel comes back by itself.
+    await until(lambda: beats[-1] > killed + 0.5, 20.0)
     print(f"a client's monitor goes on after {beats[-1] - killed:.2f} s")
     monitor.close()
 
@@ -122,6 +123,7 @@ async def test_stopped_in_a_restore_and_back(two: tuple[Pair, str]) -> None:
     took = await both.taken_over(both.second, stopped)
     print(f"SIGSTOP: taken over after {took:.2f} s")
     assert took < TAKEOVER_S
+    both.search_again()
     await check_interrupted(both, r)
 
     both.first.process.send_signal(signal.SIGCONT)
@@ -141,6 +143,7 @@ async def test_stopped_in_a_restore_and_back(two: tuple[Pair, str]) -> None:
     took = await both.taken_over(both.first, killed)
     print(f"kill -9 of the second: taken over after {took:.2f} s")
     assert took < TAKEOVER_S
+    both.search_again()
     assert await both.get("SNAP:ID") == last
     assert await both.put("SNAP:TRIGGER", 1)
     both.check_turns(both.first, both.second, both.first)
@@ -159,6 +162,7 @@ async def test_cut_from_the_database_in_a_restore(two: tuple[Pair, str], how: st
     took = await both.taken_over(both.second, cut)
     print(f"cut from the database ({how}): taken over after {took:.2f} s")
     assert took < TAKEOVER_S
+    both.search_again()
     await both.first.says("not the active one any more")
     await check_interrupted(both, r)
 
@@ -178,6 +182,7 @@ async def test_a_clean_stop_hands_over_at_once(two: tuple[Pair, str]) -> None:
     await stopping
     print(f"clean stop: taken over after {took:.2f} s")
     assert took < 2.0
+    both.search_again()
     assert await both.get("SNAP:ID") == last
     both.check_turns(both.first, both.second)
 
@@ -220,7 +225,7 @@ async def test_the_database_restarts(folder: Path) -> None:
             ports = (both.first.port, both.second.port)
             await until(lambda: any(answers.first(port, begin) for port in ports), 15.0)
             print(f"database restarted: served after {time.monotonic() - begin:.2f} s")
-            aioca.purge_channel_caches()
+            both.search_again()
             assert await both.put("SNAP:TRIGGER", 1)
             after, _ = await lease(server.connect_args, "pair")
             assert after == before + 1
