@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -44,6 +44,8 @@ FROM pv JOIN channel AS setpoint ON setpoint.id = channel_id LEFT JOIN channel A
 Positions = Mapping[str, int]
 """Where each entry in force stands, ascending and with gaps."""
 
+_T = TypeVar("_T")
+
 _ADDED: Final = "added"
 _FILE: Final = "file"
 _NUMBERS: Final = frozenset(["atol", "rtol", "max_step", "step_period"])
@@ -60,10 +62,10 @@ class Row:
     removed: bool = False
 
 
-def records(rows: Iterable[Row], number: Mapping[str, int], now: datetime) -> Iterator[tuple[Any, ...]]:
-    """Rows as COLUMNS. `number` gives the channels' numbers."""
+def records(rows: list[Row], number: Mapping[str, int], now: datetime) -> Iterator[tuple[Any, ...]]:
+    """Rows as COLUMNS. `number` gives the channels' numbers. The list is used up afterwards."""
     texts: dict[int, str] = {}
-    for row in rows:
+    for row in _given_up(rows):
         e = row.entry
         if (tags := texts.get(id(e.tags))) is None:
             tags = texts[id(e.tags)] = json.dumps(dict(e.tags))
@@ -87,28 +89,46 @@ def records(rows: Iterable[Row], number: Mapping[str, int], now: datetime) -> It
         )
 
 
+def _given_up(rows: list[_T]) -> Iterator[_T]:
+    """Each of them, dropped when the next one is taken: 40,000 at a time would hold up the event loop."""
+    left = cast("list[_T | None]", rows)
+    for i in range(len(left)):
+        row = rows[i]
+        left[i] = None
+        yield row
+
+
 @dataclass
-class _Tags:
-    """Many entries have the same tags: they share them."""
+class _Shared:
+    """What many entries have in common is made once: the tags, and what files say of those changed by hand."""
 
-    known: dict[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    tags: dict[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    filed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def of(self, text: str) -> Mapping[str, tuple[str, ...]]:
-        if (tags := self.known.get(text)) is None:
-            tags = self.known[text] = {group: tuple(values) for group, values in json.loads(text).items()}
+    def tags_of(self, text: str) -> Mapping[str, tuple[str, ...]]:
+        if (tags := self.tags.get(text)) is None:
+            tags = self.tags[text] = {group: tuple(values) for group, values in json.loads(text).items()}
         return tags
 
+    def filed_of(self, name: str, text: str) -> Entry:
+        if (fields := self.filed.get(text)) is None:
+            fields = self.filed[text] = _from_json(text)
+        return Entry(name, **fields)
 
-def inventory_of(rows: Sequence[Any]) -> tuple[Inventory, Positions, ChannelList]:
-    """What rows of SELECT, in the order of their positions, say; and the channels of the catalogue they are."""
-    shared = _Tags()
+
+def inventory_of(rows: list[Any]) -> tuple[Inventory, Positions, ChannelList]:
+    """What rows of SELECT, in the order of their positions, say; and the channels of the catalogue they are.
+
+    The list is used up afterwards.
+    """
+    shared = _Shared()
     entries, removed, added, filed = [], {}, set(), {}
     positions, number = {}, {}
-    for row in rows:
+    for row in _given_up(rows):
         entry = _entry(row, shared)
         name = entry.setpoint
         if row["file_entry"] is not None:
-            filed[name] = _from_json(name, row["file_entry"])
+            filed[name] = shared.filed_of(name, row["file_entry"])
         if row["removed"]:
             removed[name] = entry
             continue
@@ -127,17 +147,17 @@ def inventory_of(rows: Sequence[Any]) -> tuple[Inventory, Positions, ChannelList
 
 def entries_by_name(rows: Sequence[Any]) -> dict[str, Entry]:
     """The entries of rows of SELECT."""
-    shared = _Tags()
+    shared = _Shared()
     return {row["setpoint"]: _entry(row, shared) for row in rows}
 
 
-def _entry(row: Any, shared: _Tags) -> Entry:
+def _entry(row: Any, shared: _Shared) -> Entry:
     return Entry(
         setpoint=row["setpoint"],
         readback=row["readback"],
         description=row["description"],
         device=row["device"],
-        tags=shared.of(row["tags"]),
+        tags=shared.tags_of(row["tags"]),
         atol=row["atol"],
         rtol=row["rtol"],
         read_only=row["read_only"],
@@ -156,10 +176,10 @@ def _to_json(entry: Entry) -> str:
     return json.dumps(plain)
 
 
-def _from_json(name: str, text: str) -> Entry:
-    plain = json.loads(text)
+def _from_json(text: str) -> Mapping[str, Any]:
+    plain: dict[str, Any] = json.loads(text)
     for number in _NUMBERS:
         if plain[number] is not None:
             plain[number] = float(plain[number])
     plain["tags"] = {group: tuple(tags) for group, tags in plain["tags"].items()}
-    return Entry(name, **plain)
+    return plain

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aioca
 import pytest
@@ -13,11 +14,12 @@ from ca_helpers import random_prefix
 from control_pvs import until
 from ioc_process import IocProcess
 from live_service import Live, serving
+from postgres import execute
 
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.values import State
-from squirrel_ioc.store import Store
+from squirrel_ioc.store import EmbeddedServer, Store
 
 P = random_prefix()
 PRESENT = 30
@@ -247,6 +249,23 @@ async def test_what_was_changed_while_nobody_listened(live: Live, database: Data
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         await connected(live, 5)
+
+
+async def test_without_its_database(live: Live, database: DatabaseSettings, postgres_server: EmbeddedServer) -> None:
+    assert database.dsn is not None
+    name = urlsplit(database.dsn.get_secret_value()).path.lstrip("/")
+    await execute(postgres_server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await execute(postgres_server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    await live.wait_for("DB:STATUS", 1)
+    assert not await live.say("PVS:ADD", f"{P}10")
+    assert "storing the catalogue" in await live.text("PVS:MSG")
+    assert not await live.put("PVS:RELOAD", 1)
+    assert await live.label("PVS:RELOAD") == "Done"
+    assert await live.count("PVS:CONNECTED") == 4
+    await execute(postgres_server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    await live.wait_for("DB:STATUS", 0)
+    assert await live.say("PVS:ADD", f"{P}10")
+    assert await live.count("PVS:CONNECTED") == 5
 
 
 async def test_two_at_once(live: Live) -> None:
