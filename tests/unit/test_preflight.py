@@ -21,6 +21,7 @@ def check(saved: Frame, now: Frame) -> str | None:
     return reasons[0] if len(bad) else None
 
 
+NO_FIT = "its type was DOUBLE, it is LONG now, and the saved value does not fit"
 DOUBLE, LONG, STRING = Meta(Dbf.DOUBLE, 1), Meta(Dbf.LONG, 1), Meta(Dbf.STRING, 1)
 
 
@@ -29,9 +30,9 @@ DOUBLE, LONG, STRING = Meta(Dbf.DOUBLE, 1), Meta(Dbf.LONG, 1), Meta(Dbf.STRING, 
     [
         (frame(1.5, DOUBLE), frame(2.5, DOUBLE), None),
         (frame(3.0, DOUBLE), frame(1, LONG), None),
-        (frame(1.5, DOUBLE), frame(1, LONG), "its type was DOUBLE, it is LONG now, and the saved value does not fit"),
-        (frame(5e9, DOUBLE), frame(1, LONG), "its type was DOUBLE, it is LONG now, and the saved value does not fit"),
-        (frame(float("nan"), DOUBLE), frame(1, LONG), "its type was DOUBLE, it is LONG now, and the saved value does not fit"),
+        (frame(1.5, DOUBLE), frame(1, LONG), NO_FIT),
+        (frame(5e9, DOUBLE), frame(1, LONG), NO_FIT),
+        (frame(float("nan"), DOUBLE), frame(1, LONG), NO_FIT),
         (frame(2**31 - 1, LONG), frame(1.0, DOUBLE), None),
         (frame("on", STRING), frame(1.0, DOUBLE), "its type was STRING, it is DOUBLE now"),
         (frame([1, 2, 3], Meta(Dbf.LONG, 5)), frame([1], Meta(Dbf.LONG, 2)), "3 elements saved, it holds 2 now"),
