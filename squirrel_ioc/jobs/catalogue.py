@@ -27,6 +27,9 @@ __all__ = ["CatalogueChange", "CatalogueUsers", "LiveCatalogue", "Watcher"]
 
 _RETRY_S: Final = 2.0
 
+_MANY: Final = 2_000
+"""Entries that are new in one change."""
+
 log = logging.getLogger(__name__)
 
 
@@ -183,8 +186,7 @@ class LiveCatalogue:
     async def _adopt(self, stored: StoredCatalogue) -> ChannelList:
         """Go over to it, and return its channels that were not held so far."""
         catalogue = stored.catalogue
-        held = self._held
-        both, new = await asyncio.to_thread(_prepare, held, catalogue)
+        both, new, made = await asyncio.to_thread(_prepare, self._held, self.current, catalogue)
         if len(new):
             await self._machine.watch(both)
             self._held = both
@@ -193,6 +195,8 @@ class LiveCatalogue:
         await asyncio.sleep(0)  # each of these takes the loop its time, with many PVs
         await self._let_go()
         await asyncio.sleep(0)
+        if made > _MANY:
+            gc.freeze()  # as after the start: what lives long need not be looked through again and again
         return new
 
     async def _let_go(self) -> None:
@@ -248,12 +252,11 @@ class LiveCatalogue:
 @contextmanager
 def _no_collections() -> Iterator[None]:
     """While a catalogue of 40,000 PVs is made, the garbage collector would look at all that is new of it again and
-    again, and let the loop wait meanwhile. Afterwards it need not look at it either."""
+    again, and let the loop wait meanwhile."""
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
 
 
@@ -277,15 +280,19 @@ def _by_hand(inventory: Inventory) -> str:
     return told
 
 
-def _prepare(held: ChannelList, catalogue: Catalogue) -> tuple[ChannelList, ChannelList]:
-    """The channels of both, and those that are not `held`. In a thread: so is what jobs will ask of the catalogue."""
+def _prepare(held: ChannelList, before: Catalogue, catalogue: Catalogue) -> tuple[ChannelList, ChannelList, int]:
+    """The channels of both, those that are not `held`, and how many entries are new or other ones than before.
+
+    In a thread: so is what jobs will ask of the catalogue.
+    """
     channels = catalogue.channels
     _ = channels.array, channels.setpoint_list, catalogue.is_setpoint, catalogue.atol, catalogue.rtol
     _ = catalogue.read_only, catalogue.order, catalogue.max_step, catalogue.step_period
+    made = len({id(e) for e in catalogue.entries}.difference(map(id, before.entries)))
     if channels is held:
-        return held, ChannelList.of(())
+        return held, ChannelList.of(()), made
     new = ChannelList.of(name for name in channels.names if name not in held.index)
-    return _union((held, channels)), new
+    return _union((held, channels)), new, made
 
 
 def _union(lists: Iterable[ChannelList]) -> ChannelList:

@@ -47,10 +47,15 @@ class ChannelList:
         a[:] = self.names
         return a
 
-    @cached_property
+    @property
     def setpoint_list(self) -> ChannelList:
         """The setpoints alone; always the same object."""
-        return self if self.setpoints == len(self) else self.take(np.arange(self.setpoints))
+        return self if self.setpoints == len(self) else self._setpoint_part
+
+    @cached_property
+    def _setpoint_part(self) -> ChannelList:
+        # Apart from the above: a list that kept itself would be garbage in a circle.
+        return self.take(np.arange(self.setpoints))
 
     def same_as(self, other: ChannelList) -> bool:
         """Whether both have the same names in the same order."""
