@@ -50,7 +50,6 @@ _SLICE_S: Final = 0.005
 _READ_BYTES: Final = 16 * 1024
 """Parsed in one go: some 300 commands, which takes caproto 8 ms."""
 
-
 log = logging.getLogger(__name__)
 
 

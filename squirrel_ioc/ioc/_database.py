@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +15,14 @@ from squirrel_ioc.ioc.pv import Pv
 
 __all__ = ["Database", "Found"]
 
+log = logging.getLogger(__name__)
+
 Resolver = Callable[[str], Pv | None]
 
 MAX_POINTS = 8
 """Points of a name that are taken for the one before a field."""
+
+_WARN_EVERY_S = 60.0
 
 MAX_NAME = 400
 """Characters of a name with field, modifiers and filter. Longer ones are not looked for."""
@@ -51,9 +57,13 @@ class Database(dict[str, Pv]):
         self.resolvers: list[Resolver] = []
         self._loose: dict[str, None] = {}
         self._held: dict[str, int] = {}
+        self._warned = -_WARN_EVERY_S
 
     def __missing__(self, name: str) -> Pv:
-        for resolve in self.resolvers if len(self._held) < self.MAX_HELD else ():
+        if len(self._held) >= self.MAX_HELD:
+            self._warn()
+            raise KeyError(name)
+        for resolve in self.resolvers:
             if (pv := resolve(name)) is not None:
                 if len(self._loose) >= self.MAX_LOOSE:
                     oldest = next(iter(self._loose))
@@ -63,9 +73,16 @@ class Database(dict[str, Pv]):
                 return pv
         raise KeyError(name)
 
+    def _warn(self) -> None:
+        if time.monotonic() - self._warned >= _WARN_EVERY_S:
+            self._warned = time.monotonic()
+            log.warning("clients hold %d PVs made on demand: no more are found", len(self._held))
+
     def hold(self, pv: Pv) -> None:
         """A client has a channel to this PV, or to a field of it."""
         name = pv.pvname
+        if self.get(name) is not pv:
+            return
         if name in self._loose:
             del self._loose[name]
             self._held[name] = 0

@@ -18,7 +18,7 @@ __all__ = ["Loader", "Loaded"]
 Loaded = Stored | StoreError | None
 """A value; why it cannot be had; None when the snapshot has no such channel."""
 
-_PARALLEL: Final = 3
+_PARALLEL: Final = 2
 """Snapshots that are read at a time."""
 
 _SLICE_S: Final = 0.005
@@ -34,6 +34,8 @@ class Loader:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._wanted: dict[int, dict[str, list[Done]]] = {}
+        self.waiting = 0
+        """How often values are asked for that are not being read yet."""
         self._busy: set[int] = set()
         self._workers = 0
         self._tasks = Tasks()
@@ -41,6 +43,7 @@ class Loader:
     def load(self, snapshot_id: int, name: str, done: Done) -> None:
         """Fetch the value of a channel, and call back with it."""
         self._wanted.setdefault(snapshot_id, {}).setdefault(name, []).append(done)
+        self.waiting += 1
         if self._workers < _PARALLEL and snapshot_id not in self._busy:
             self._workers += 1
             self._tasks.start(self._work(), "loading values")
@@ -60,7 +63,9 @@ class Loader:
             while (snapshot_id := next((i for i in self._wanted if i not in self._busy), None)) is not None:
                 self._busy.add(snapshot_id)
                 try:
-                    await self._fetch(snapshot_id, self._wanted.pop(snapshot_id))
+                    names = self._wanted.pop(snapshot_id)
+                    self.waiting -= sum(map(len, names.values()))
+                    await self._fetch(snapshot_id, names)
                 finally:
                     self._busy.discard(snapshot_id)
         finally:

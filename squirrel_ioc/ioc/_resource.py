@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Context:
     index: StoreIndex
     loader: Loader
     tasks: Tasks
+    reading: asyncio.Semaphore
+    """Held by who asks the database for something else than values: others want connections, too."""
     drop: Callable[[Collection[Pv]], None]
 
     def fetched(self, pv: Pv, good: bool) -> None:

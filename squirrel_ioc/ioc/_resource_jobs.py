@@ -90,7 +90,8 @@ class _JobResource(Resource):
     async def _read(self) -> None:
         info = None
         try:
-            info = await self.context.service.store.job(self.id)
+            async with self.context.reading:
+                info = await self.context.service.store.job(self.id)
         except StoreError as error:
             log.warning("job %d cannot be shown: %s", self.id, error)
         finally:

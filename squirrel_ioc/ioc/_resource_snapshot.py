@@ -163,7 +163,8 @@ class _SnapshotResource(Resource):
         try:
             while self._stale and self._pvs:
                 self._stale = False
-                snapshot = await self.context.service.store.snapshot(self.id)
+                async with self.context.reading:
+                    snapshot = await self.context.service.store.snapshot(self.id)
                 if snapshot is not None:
                     self._show(snapshot)
                 else:

@@ -118,9 +118,10 @@ class _History(Resource):
     async def _read(self, done: asyncio.Event, wait_s: float) -> None:
         try:
             await asyncio.sleep(wait_s)
-            self._stale = False
-            self._read_at = time.monotonic()
-            history = await self.context.service.store.history(self._name, MAX_POINTS, self._wanted())
+            async with self.context.reading:
+                self._stale = False
+                self._read_at = time.monotonic()
+                history = await self.context.service.store.history(self._name, MAX_POINTS, self._wanted())
             if len(history) and (value := self._pvs.get("")) is not None:
                 await self._describe(value, int(history.ids[-1]))
             self.failed = False

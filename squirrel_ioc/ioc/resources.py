@@ -29,6 +29,12 @@ from squirrel_ioc.store import RESYNC, StoreEvent
 
 __all__ = ["Resources"]
 
+_PARALLEL: Final = 2
+"""Questions to the database at a time, besides values."""
+
+_MAX_UNDER_WAY: Final = 5_000
+"""PVs that are being fetched. While they are so many, no others are found: clients search again."""
+
 _FAREWELL_S: Final = 0.05
 """From the last update to the disconnection: for updates and answers to be sent."""
 
@@ -65,7 +71,8 @@ class Resources:
         self._tasks: Final = Tasks()
         self._index = StoreIndex(service.store)
         self._loader = Loader(service.store)
-        self._context = Context(service, database, self._index, self._loader, self._tasks, self._drop)
+        reading = asyncio.Semaphore(_PARALLEL)
+        self._context = Context(service, database, self._index, self._loader, self._tasks, reading, self._drop)
         self._snapshots = Snapshots(self._context, restorer, teller)
         self._reference = ReferenceValues(self._context)
         self._jobs = JobResources(self._context)
@@ -110,11 +117,10 @@ class Resources:
         if not colon:
             return None
         family = self._families.get(head)
-        if family is None:
-            view = self._views.get(head)
-            if view is None or not rest.startswith("HIST:"):
-                return None
-            return view(pvname, rest[5:])
+        if family is None and rest.startswith("HIST:"):
+            family, rest = self._views.get(head), rest[5:]
+        if family is None or len(self._tasks) + self._loader.waiting >= _MAX_UNDER_WAY:
+            return None
         return family(pvname, rest)
 
     def _heard(self, event: StoreEvent) -> None:

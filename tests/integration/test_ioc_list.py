@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import aioca
+import asyncpg
 import numpy as np
 import pytest
 from ioc_fakes import Control, control, until
@@ -226,3 +227,39 @@ async def test_two_who_write_at_the_same_time_both_have_their_say(c: Control, st
     )
     assert all(done)
     assert [int(i) for i in await c.get("LIST:IDS")] == [saved[3].id, saved[1].id]
+
+
+async def test_without_a_database_it_says_so_and_catches_up(c: Control, store: Store) -> None:
+    (saved,) = await fill(store, 1)
+    await listed(c, 1)
+    await store.pool.execute("ALTER TABLE snapshot RENAME TO elsewhere")
+    assert not await c.put("LIST:USER", "adam", datatype=aioca.DBR_CHAR_STR)
+    assert "listing snapshots" in await c.text("LIST:MSG")
+    assert await c.text("LIST:USER") == ""
+    # What is shown is from before.
+    assert [int(i) for i in await c.get("LIST:IDS")] == [saved.id]
+    await store.pool.execute("UPDATE elsewhere SET title = 'changed'")
+    await shown(c, "LIST:MSG:S", "not up to date: listing snapshots: rela")
+    await store.pool.execute("ALTER TABLE elsewhere RENAME TO snapshot")
+    await store.update_snapshot(saved.id, SnapshotChange(kept=True))
+    await shown(c, "LIST:FLAGS", ["K"])
+    assert list(await c.get("LIST:TITLES")) == ["changed"]
+    assert await c.text("LIST:MSG") == ""
+
+
+async def test_a_connection_that_was_lost_is_made_up_for(c: Control, store: Store, database: DatabaseSettings) -> None:
+    """Every connection is cut, and something changes meanwhile that nobody is told of."""
+    (saved,) = await fill(store, 1)
+    await listed(c, 1)
+    assert database.dsn is not None
+    connection = await asyncpg.connect(database.dsn.get_secret_value())
+    await connection.execute("ALTER TABLE snapshot DISABLE TRIGGER squirrel_event")
+    await connection.execute("UPDATE snapshot SET title = 'changed in silence'")
+    await connection.execute("ALTER TABLE snapshot ENABLE TRIGGER squirrel_event")
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await connection.close()
+    await shown(c, "LIST:TITLES", ["changed in silence"], timeout_s=20)
+    assert await c.get(f"SNAP:{saved.id}:TITLE:S") == "changed in silence"
