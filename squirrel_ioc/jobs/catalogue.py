@@ -162,7 +162,7 @@ class LiveCatalogue:
             return await self._change(
                 _files_read(entries),
                 f"PVS:RELOAD, {by}",
-                lambda summary: f"{_pvs(len(entries))} in the catalogue files: {summary}{_by_hand(self.inventory)}",
+                lambda summary: f"{_pvs(len(entries))} in the catalogue files: {summary}{self.inventory.by_hand()}",
             )
 
     def _without_folders(self, text: str) -> str:
@@ -191,8 +191,11 @@ class LiveCatalogue:
             await self._machine.watch(both)
             self._held = both
         # From here on nobody starts a job with what was in force so far.
+        before = self.current, self.inventory
         self.current, self.inventory = catalogue, stored.inventory
         await asyncio.sleep(0)  # each of these takes the loop its time, with many PVs
+        del before
+        await asyncio.sleep(0)
         await self._let_go()
         await asyncio.sleep(0)
         if made > _MANY:
@@ -251,8 +254,7 @@ class LiveCatalogue:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """While a catalogue of 40,000 PVs is made, the garbage collector would look at all that is new of it again and
-    again, and let the loop wait meanwhile."""
+    """While 40,000 entries are made, the garbage collector would look at them again and again: the loop would wait."""
     gc.disable()
     try:
         yield
@@ -266,18 +268,6 @@ def _files_read(entries: Sequence[Entry]) -> Edit:
 
 def _pvs(count: int) -> str:
     return f"{count} PV{'s' if count != 1 else ''}"
-
-
-def _by_hand(inventory: Inventory) -> str:
-    """What is not as the files say, in words."""
-    told = ""
-    if inventory.added:
-        told += f"; {len(inventory.added)} beside them"
-    if inventory.removed:
-        told += f"; {len(inventory.removed)} stay removed: {few(list(inventory.removed))}"
-    if changed := inventory.filed.keys() - inventory.removed.keys():
-        told += f"; {len(changed)} stay as changed by hand: {few(sorted(changed))}"
-    return told
 
 
 def _prepare(held: ChannelList, before: Catalogue, catalogue: Catalogue) -> tuple[ChannelList, ChannelList, int]:

@@ -55,6 +55,17 @@ class Inventory:
         """The entries in force by their setpoints."""
         return {e.setpoint: e for e in self.entries}
 
+    def by_hand(self) -> str:
+        """What is not as the files say, in words, to follow others."""
+        told = ""
+        if self.added:
+            told += f"; {len(self.added)} beside them"
+        if self.removed:
+            told += f"; {len(self.removed)} stay removed: {few(list(self.removed))}"
+        if changed := self.filed.keys() - self.removed.keys():
+            told += f"; {len(changed)} stay as changed by hand: {few(sorted(changed))}"
+        return told
+
     # What files say
 
     def with_files(self, entries: Sequence[Entry]) -> Inventory:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from squirrel_ioc.config import DatabaseSettings
-from squirrel_ioc.errors import StoreError
+from squirrel_ioc.errors import StoreError, UnknownPvError
 from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.frame import FrameBuilder
 from squirrel_ioc.model.snapshot import NewSnapshot
@@ -152,3 +152,73 @@ async def test_two_who_save_at_once(store: Store) -> None:
     newest: Catalogue = max(saved, key=lambda c: c.version)
     assert (await store.load_catalogue()).entries == newest.entries
     assert await count(store, "SELECT count(*) FROM pv WHERE retired_at IS NULL") == 50
+
+
+async def test_where_entries_come_from_is_kept(store: Store, database: DatabaseSettings) -> None:
+    said = Entry("T:F", "T:F:RB", atol=math.inf, tags={"G": ("a",)}, step_period=0.3)
+    await store.change_catalogue(lambda inventory, _: inventory.with_files([said, Entry("T:G"), Entry("T:H")]))
+    await store.change_catalogue(lambda inventory, former: inventory.with_added(["T:X", "T:Y"], former))
+    mine = replace(said, atol=None, tags={"G": ("b",)})
+    await store.change_catalogue(lambda inventory, _: inventory.with_changed({"T:F": mine}))
+    await store.change_catalogue(lambda inventory, _: inventory.without(["T:F", "T:G", "T:X"]), made_by="me")
+    other = await Store.open(database, Path("unused"), exclusive=False)
+    try:
+        stored = await other.load_inventory()
+    finally:
+        await other.close()
+    assert (stored.made_by, stored.summary) == ("me", "0 added, 3 removed, 0 changed")
+    assert stored.catalogue.entries == (Entry("T:H"), Entry("T:Y"))
+    inventory = stored.inventory
+    assert inventory.entries == stored.catalogue.entries
+    assert inventory.added == {"T:Y"}
+    assert inventory.removed == {"T:F": mine, "T:G": Entry("T:G")}
+    assert inventory.filed == {"T:F": said}
+
+
+async def test_what_comes_back_is_as_it_was(store: Store) -> None:
+    await store.save_catalogue([FULL, Entry("T:A")])
+    await store.change_catalogue(lambda inventory, _: inventory.without([FULL.setpoint]))
+    back, summary = await store.change_catalogue(
+        lambda inventory, former: inventory.with_added([FULL.setpoint], former), names=[FULL.setpoint]
+    )
+    assert back.catalogue.entries == (Entry("T:A"), FULL)
+    assert summary.added == (FULL.setpoint,)
+
+
+async def test_what_an_edit_raises_changes_nothing(store: Store) -> None:
+    first = await store.save_catalogue([FULL])
+    with pytest.raises(UnknownPvError):
+        await store.change_catalogue(lambda inventory, _: inventory.without(["T:A"]))
+    assert await store.load_catalogue() is first
+
+
+async def test_few_rows_are_written(store: Store) -> None:
+    await store.save_catalogue([Entry(f"T:{i}") for i in range(500)])
+    versions = "SELECT xmin::text || ctid::text FROM pv ORDER BY channel_id"
+    before = [row[0] for row in await store.pool.fetch(versions)]
+    await store.change_catalogue(lambda inventory, former: inventory.with_added(["T:X"], former))
+    await store.change_catalogue(lambda inventory, _: inventory.without(["T:7"]))
+    await store.change_catalogue(lambda inventory, _: inventory.with_changed({"T:9": Entry("T:9", order=1)}))
+    after = [row[0] for row in await store.pool.fetch(versions)]
+    assert [i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b] == [7, 9]
+    assert len(after) == 501
+    names = [e.setpoint for e in (await store.load_catalogue()).entries]
+    assert names == [*(f"T:{i}" for i in range(500) if i != 7), "T:X"]
+
+
+async def test_lists_of_channels_that_nobody_needs_are_dropped(store: Store) -> None:
+    first = await store.save_catalogue([Entry("T:A")])
+    builder = FrameBuilder()
+    builder.add("T:A", 1.0, Meta(Dbf.DOUBLE, 1))
+    frame = builder.build(first.channels)
+    for i in range(5):
+        second = await store.save_catalogue([Entry("T:A"), Entry(f"T:{i}")])
+    assert await count(store, "SELECT count(*) FROM channel_list") == 1
+    # A job that goes on with the list it started with can store it still.
+    snapshot = await store.save_snapshot(frame, NewSnapshot("t"))
+    assert (await store.load_frame(snapshot.id)).channels.names == ("T:A",)
+    assert await count(store, "SELECT count(*) FROM channel_list") == 2
+    assert (await store.load_catalogue()).channels is second.channels
+    await store.save_catalogue([])
+    await store.delete_snapshot(snapshot.id)
+    assert await count(store, "SELECT count(*) FROM channel_list") == 1

@@ -14,6 +14,7 @@ from postgres import execute, settings_for
 
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import StoreError
+from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.resources import migrations_dir
 from squirrel_ioc.store import EmbeddedServer, Store
 from squirrel_ioc.store.migrations import Migration, migrate, pending, read_migrations
@@ -111,6 +112,40 @@ async def test_again_keeps_what_is_in_it(connection: asyncpg.Connection) -> None
     await migrate(connection, MIGRATIONS)
     assert await connection.fetchval("SELECT count(*) FROM setting") == 1
     assert await connection.fetchval("SELECT count(*) FROM pgqueuer") == 1
+
+
+CATALOGUE_OF_0003 = """
+INSERT INTO channel (name) VALUES ('A'), ('A:RB'), ('GONE');
+INSERT INTO channel_list (digest, size, setpoints) VALUES ('x', 2, 1);
+INSERT INTO channel_list_chunk VALUES (1, 0, 1, 1, 2, '{1,2}');
+INSERT INTO pv VALUES (1, 2, '', '', '{"Area": ["L1"]}', 0.5, NULL, false, 0, NULL, 1, 0, NULL),
+    (3, NULL, '', '', '{}', NULL, NULL, false, 0, NULL, 1, 1, now());
+INSERT INTO catalogue_version (digest, size, list_id) VALUES ('y', 1, 1);
+"""
+
+
+async def test_a_catalogue_from_before_it_could_be_changed(
+    connection: asyncpg.Connection, empty: DatabaseSettings
+) -> None:
+    await migrate(connection, MIGRATIONS[:3])
+    await connection.execute(CATALOGUE_OF_0003)
+    store = await Store.open(empty, Path("unused"))
+    try:
+        stored = await store.load_inventory()
+        entry = Entry("A", "A:RB", atol=0.5, tags={"Area": ("L1",)})
+        assert stored.catalogue.entries == (entry,)
+        assert stored.catalogue.channels.names == ("A", "A:RB")
+        assert stored.catalogue.channels.ids.tolist() == [1, 2]
+        assert not stored.inventory.added
+        again, summary = await store.change_catalogue(lambda inventory, _: inventory.with_files([entry]))
+        assert again.catalogue.version == stored.catalogue.version
+        assert not summary.changed
+        back, _ = await store.change_catalogue(
+            lambda inventory, former: inventory.with_added(["GONE"], former), names=["GONE"]
+        )
+        assert back.inventory.added == {"GONE"}
+    finally:
+        await store.close()
 
 
 async def test_only_the_service_migrates(empty: DatabaseSettings) -> None:
