@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc import __version__
 from squirrel_ioc.errors import FormatError
+from squirrel_ioc.formats._breath import breathe
 from squirrel_ioc.formats._protocol import Sink, SnapshotFile
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import ChannelList, Frame
@@ -96,6 +97,7 @@ class Writer:
         metas = np.array([self._meta(m) for m in frame.metas], np.int32)[frame.meta]
         first = 0
         while first < len(frame):
+            breathe()
             last = extras.line_end(first, len(frame))
             self._put({"values": _columns(frame, metas, extras, first, last)})
             first = last

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from squirrel_ioc.errors import FormatError
+from squirrel_ioc.formats._breath import EVERY, breathe
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import Limits
 
@@ -18,7 +19,6 @@ __all__ = ["open_regular", "read_lines", "read_head"]
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BOM = b"\xef\xbb\xbf"
-_ASK_EVERY = 1000  # lines
 
 
 def open_regular(path: Path, name: str, limits: Limits) -> BinaryIO:
@@ -66,8 +66,10 @@ def read_lines(
             problems.fatal(name, number, f"the line is longer than {limit} bytes")
         if total > limits.file_bytes:
             problems.fatal(name, number, f"the file is longer than {limits.file_bytes} bytes")
-        if number % _ASK_EVERY == 0 and (reason := limits.stop()):
-            problems.fatal(name, number, reason)
+        if number % EVERY == 0:
+            breathe()
+            if reason := limits.stop():
+                problems.fatal(name, number, reason)
         if number == 1 and raw.startswith(_BOM):
             raw = raw[len(_BOM) :]
         raw = raw.removesuffix(b"\n").removesuffix(b"\r")

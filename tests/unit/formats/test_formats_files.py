@@ -74,7 +74,7 @@ def test_reading_can_be_stopped(tmp_path: Path, name: str) -> None:
         asked.append(None)
         return "that is enough"
 
-    with pytest.raises(FormatError, match=rf"{path.name}:1000: that is enough"):
+    with pytest.raises(FormatError, match=rf"{path.name}:250: that is enough"):
         read_snapshot(path, name, ReadOptions(limits=Limits(stop=stop)))
     assert len(asked) == 1
 
