@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats import Retyped, retype
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.model.channels import ChannelList
@@ -21,7 +22,7 @@ from squirrel_ioc.model.snapshot import SnapshotFilter
 from squirrel_ioc.model.values import Dbf, Meta
 from squirrel_ioc.store import Store
 
-__all__ = ["UNTYPED", "alike", "fitted", "live_types", "stored_types"]
+__all__ = ["UNTYPED", "alike", "check_texts", "fitted", "live_types", "stored_types"]
 
 UNTYPED: Final = frozenset(["autosave", "burt", "psi"])
 """Formats whose files do not say what type a PV has."""
@@ -48,6 +49,13 @@ async def stored_types(store: Store) -> dict[str, Meta]:
     frame = await store.load_frame(read.id)
     metas = map(frame.metas.__getitem__, frame.meta.tolist())
     return {name: meta for name, meta in zip(frame.channels.names, metas, strict=True) if meta.dbf is not Dbf.NONE}
+
+
+def check_texts(where: str, frame: Frame, *texts: str) -> None:
+    """Raise FormatError when one of these, or of the frame's units and labels, has a NUL: PostgreSQL knows none."""
+    of_metas = (text for meta in frame.metas for text in (meta.units, *meta.labels))
+    if any("\0" in text for text in (*texts, *of_metas)):
+        raise FormatError([f"{where}: a text with a NUL cannot be stored"])
 
 
 def fitted(frame: Frame, other: Frame, file_format: str) -> Retyped:

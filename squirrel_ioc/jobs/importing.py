@@ -17,7 +17,7 @@ from squirrel_ioc.formats import Kind, Limits, ReadOptions, SnapshotFile, detect
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._exchange import LOOK_S, check_file, exchange_folder, in_thread, private_copy
 from squirrel_ioc.jobs.exporting import ATTRIBUTES
-from squirrel_ioc.jobs.file_types import live_types
+from squirrel_ioc.jobs.file_types import check_texts, live_types
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
@@ -118,12 +118,12 @@ def read_import(
     _unkept(file, catalogue, warnings)
     title, comment = new.title or file.title or path.stem, new.comment or file.comment
     labels = new.labels or file.labels
-    if any("\0" in text for text in (title, comment, *labels)):
-        raise FormatError([f"{path.name}: its title, comment or labels have a NUL"])
+    check_texts(path.name, file.frame, title, comment, *labels)
     # Values of our own format are what they were when they came from another tool's file.
     source = file.origin if found == "jsonl" and not file.typed and file.origin else found
+    frame = _arranged(file.frame, file.read_only - {e.setpoint for e in catalogue.entries if e.read_only})
     return Imported(
-        _arranged(file.frame, file.read_only - {e.setpoint for e in catalogue.entries if e.read_only}),
+        replace(frame, channels=_numbered(frame.channels, catalogue.channels)),
         replace(
             new,
             title=title,
@@ -176,6 +176,13 @@ def _arranged(frame: Frame, read_only: frozenset[str]) -> Frame:
     parts = [frame.take(np.flatnonzero(part)) for part in (setpoints & ~closed, closed, ~setpoints)]
     names = [name for part in parts for name in part.channels.names]
     return Frame.concatenate(parts, ChannelList.of(names, len(parts[0])))
+
+
+def _numbered(channels: ChannelList, known: ChannelList) -> ChannelList:
+    """The same channels with the numbers that the store has given them, as far as they are in the catalogue."""
+    if channels.setpoints == known.setpoints and channels.same_as(known):
+        return known
+    return replace(channels, ids=np.append(known.ids, np.int32(0))[known.find(channels)])
 
 
 def _fits(frame: Frame, live: Mapping[str, Meta]) -> bool:

@@ -47,8 +47,8 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE setting.value <> ex
 
 
 class Store:
-    """Everything that is kept. Made by `open`. `keys` tells what there is, without what is in it; `transfer` is for many
-    snapshots as one.
+    """Everything that is kept. Made by `open`. `keys` tells what there is, without what is in it; `transfer` is for
+    many snapshots as one.
 
     Every method raises DatabaseDownError when the database does not answer within `connect_timeout_s` or
     `command_timeout_s` of the settings, and StoreError when it refuses; both say what was being done.

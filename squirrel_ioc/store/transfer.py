@@ -85,6 +85,21 @@ class Transfer:
                 raise RefusedError("somebody else is loading into this database")
             yield Loader(connection, self._lists, self._metas, self._catalogues)
 
+    async def prepare(self, lists: Collection[ChannelList], metas: Collection[Meta]) -> None:
+        """Give channels, lists and meta data their numbers, committed at once, before they are used in `writing`.
+
+        A long transaction that did this would keep everybody waiting who stores the same, or even be waited for by
+        those it waits for. What is not used after all does no harm.
+        """
+        for channels in lists:
+            async with self._database.transaction("loading") as connection:
+                made = await self._lists.ensure(connection, channels)
+            self._lists.remember(*made)
+        known = tuple(metas)
+        async with self._database.transaction("loading") as connection:
+            numbers = await self._metas.ensure(connection, known)
+        self._metas.remember(known, numbers)
+
 
 class Reader:
     """Reads on one connection."""

@@ -135,10 +135,13 @@ async def test_everything_comes_back(store: Store, other: Store, tmp_path: Path,
 async def test_loading_again_changes_nothing(store: Store, other: Store, tmp_path: Path) -> None:
     await fill(store)
     path = await dumped(store, tmp_path / "all.jsonl")
-    await loaded(other, path)
-    before = await everything(other)
     events: list[Any] = []
     other.listen(events.append)
+    await loaded(other, path)
+    await other.set_setting("begin", True)
+    await until(lambda: any(e.kind == "setting" for e in events))
+    events.clear()
+    before = await everything(other)
     for options in ({}, {"replace": True}, {"dry_run": True}):
         result = await loaded(other, path, **options)
         assert (result.new, result.changed, result.kept) == ([], [], [])
@@ -320,12 +323,18 @@ def damaged(path: Path, how: str) -> str:
         lines[heads[-1]] = json.dumps(record) + "\n"
         path.write_text("".join(lines))
         return "snapshot 4 of the file: it does not say when it was taken"
+    if how == "nul":
+        path.write_text("".join(lines).replace('"units": "mm"', '"units": "m\\u0000"'))
+        return "snapshot 1 of the file: a text with a NUL cannot be stored"
+    if how == "name":
+        path.write_text("".join(lines).replace('"W:EMPTY"', '"W:\\u001fEMPTY"'))
+        return r"all.jsonl:\d+: 'W:\\x1fEMPTY' is no name of a channel"
     assert how == "references"
     path.write_text("".join(lines).replace('"reference": false', '"reference": true'))
     return "are both the reference"
 
 
-@pytest.mark.parametrize("how", ["truncated", "cut", "value", "kind", "time", "references"])
+@pytest.mark.parametrize("how", ["truncated", "cut", "value", "kind", "time", "nul", "name", "references"])
 async def test_a_damaged_file_loads_nothing(store: Store, other: Store, tmp_path: Path, how: str) -> None:
     await fill(store)
     path = await dumped(store, tmp_path / "all.jsonl")
