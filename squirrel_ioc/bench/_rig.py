@@ -84,6 +84,7 @@ class Rig:
             self.machine = self._stack.enter_context(
                 SimulatedMachine(self.count, PREFIX, iocs=IOCS, directory=self.folder / "machine", readbacks=False)
             )
+            (self.folder / "exchange").mkdir()
             self._write_lists()
             self.bulk = self.peer("bulk", self.machine.addr_list)
             self._stack = self._stack.pop_all()
@@ -179,6 +180,7 @@ class Rig:
             "port": port,
             "interfaces": [LOOPBACK],
             "state_dir": str(self.folder / "state"),
+            "exchange_dir": str(self.folder / "exchange"),
             "catalogue": {"files": [str(catalogue)]},
             "ca": {"addr_list": self.machine.addr_list, "timeout_s": CA_TIMEOUT_S},
         }

@@ -9,6 +9,7 @@ from typing import Any, Final
 from squirrel_ioc.bench._browse import browse_rows
 from squirrel_ioc.bench._compare import compare_rows
 from squirrel_ioc.bench._figures import Target
+from squirrel_ioc.bench._formats import format_rows
 from squirrel_ioc.bench._measure import Measurements, Progress, expect, restore, snapshot, wait_connected
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, CONTROL, IOCS, PREFIX, Rig, Service
 
@@ -72,6 +73,9 @@ class Bench:
                 self._absent(service)
         with m.section("browse", "Browsing"), rig.service() as service:
             browse_rows(m, rig, service)
+        with m.section("files", "Files"), rig.service() as service:
+            wait_connected(service, rig.count)
+            format_rows(m, rig, service)
         self._ratios()
 
     def _plain(self) -> None:
