@@ -131,6 +131,7 @@ class StoreIndex:
             self._wake.set()
 
     async def _run(self) -> None:
+        failed = False
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -139,8 +140,11 @@ class StoreIndex:
                 if self._wanted_lists or self._warm_lists:
                     await self._read_list()
                     self._wake.set()
+                failed = False
             except StoreError as error:
-                log.warning("what is stored is not known up to date: %s", error)
+                if not failed:
+                    log.warning("what is stored is not known up to date: %s", error)
+                failed = True
                 await asyncio.sleep(_RETRY_S)
                 self._wake.set()
 

@@ -12,6 +12,7 @@ from squirrel_ioc.errors import StoreError
 from squirrel_ioc.ioc._service import Store
 from squirrel_ioc.ioc._stored import Stored
 from squirrel_ioc.ioc._tasks import Tasks
+from squirrel_ioc.model.frame import Frame
 
 __all__ = ["Loader", "Loaded"]
 
@@ -78,11 +79,12 @@ class Loader:
         except StoreError as error:
             trouble = error
             log.warning("%d values of snapshot %d cannot be shown: %s", len(names), snapshot_id, error)
+        except Exception as error:  # who waits must hear of it, whatever it is
+            trouble = StoreError(f"internal error: {error!r}")
+            log.exception("%d values of snapshot %d cannot be shown", len(names), snapshot_id)
         begin = time.monotonic()
         for name, callbacks in names.items():
-            loaded: Loaded = trouble
-            if frame is not None and (row := frame.channels.index.get(name)) is not None:
-                loaded = Stored.of(frame, row)
+            loaded: Loaded = trouble if frame is None else _value(frame, name)
             for done in callbacks:
                 self._call(done, loaded)
             if time.monotonic() - begin > _SLICE_S:  # clients want to be served, too
@@ -94,3 +96,14 @@ class Loader:
             done(loaded)
         except Exception:  # one PV's trouble is not to keep the others from their values
             log.exception("a stored value cannot be shown")
+
+
+def _value(frame: Frame, name: str) -> Loaded:
+    row = frame.channels.index.get(name)
+    if row is None:
+        return None
+    try:
+        return Stored.of(frame, row)
+    except Exception as error:  # one odd value is not to keep the others from those who wait
+        log.exception("the stored value of %s cannot be shown", name)
+        return StoreError(f"internal error: {error!r}")

@@ -94,6 +94,8 @@ class _JobResource(Resource):
                 info = await self.context.service.store.job(self.id)
         except StoreError as error:
             log.warning("job %d cannot be shown: %s", self.id, error)
+        except Exception:  # who waits must hear of it, whatever it is
+            log.exception("job %d cannot be shown", self.id)
         finally:
             self._reading = False
         if info is not None:

@@ -173,6 +173,9 @@ class _SnapshotResource(Resource):
             self._stale = True
             log.warning("snapshot %d cannot be shown: %s", self.id, error)
             self._fail()
+        except Exception:  # who waits must hear of it, whatever it is
+            log.exception("snapshot %d cannot be shown", self.id)
+            self._fail()
         finally:
             self._reading = False
 

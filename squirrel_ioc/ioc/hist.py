@@ -133,6 +133,9 @@ class _History(Resource):
         except StoreError as error:
             self._stale = True
             self._fail(str(error))
+        except Exception as error:  # who waits must hear of it, whatever it is
+            log.exception("history of %s", self._name)
+            self._fail(f"internal error: {error!r}")
         finally:
             self._reading = None
             done.set()

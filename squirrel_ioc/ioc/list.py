@@ -17,7 +17,7 @@ from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import Pv, now
 from squirrel_ioc.model.snapshot import Snapshot, SnapshotFilter
 from squirrel_ioc.model.when import parse_since, parse_until
-from squirrel_ioc.store import StoreEvent
+from squirrel_ioc.store import RESYNC, StoreEvent
 
 __all__ = ["ListGroup", "MAX_SIZE"]
 
@@ -79,6 +79,7 @@ class ListGroup(Group):
         self._showing = asyncio.Lock()
         self._tasks = Tasks()
         self._dirty = False
+        self._following = False
         self._stale = False
         self._stop_listening: Callable[[], None] = lambda: None
 
@@ -129,16 +130,20 @@ class ListGroup(Group):
     # What is shown
 
     def _changed(self, event: StoreEvent) -> None:
-        if event.kind in ("snapshot", "resync") and not self._dirty:
+        if event.kind in ("snapshot", RESYNC):
             self._dirty = True
-            if not self._tasks:
+            if not self._following:
+                self._following = True
                 self._tasks.start(self._follow(), f"refresh of {self.ids.label}")
 
     async def _follow(self) -> None:
-        while self._dirty:
-            self._dirty = False
-            await self._refresh()
-            await asyncio.sleep(_PAUSE_S)
+        try:
+            while self._dirty:
+                self._dirty = False
+                await self._refresh()
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            self._following = False
 
     async def _refresh(self) -> None:
         """Show what has changed. When that cannot be had, MSG says so, and what is shown is from before."""
