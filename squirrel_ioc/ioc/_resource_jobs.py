@@ -23,12 +23,14 @@ __all__ = ["JobResources"]
 _MOVE_S: Final = 0.1
 """Progress is posted at most this often."""
 
+_MADE: Final = {JobKind.SNAPSHOT: "snapshot_id", JobKind.IMPORT: "snapshot_id", JobKind.RESTORE: "backup_id"}
+
 log = logging.getLogger(__name__)
 
 
 def _result(info: JobInfo) -> int:
     """The snapshot that a job has made: the one it took or imported, or the backup of a restore."""
-    key = "backup_id" if info.kind is JobKind.RESTORE else "snapshot_id"
+    key = _MADE.get(info.kind, "")
     result = info.result.get(key) if isinstance(info.result, Mapping) else getattr(info.result, key, None)
     return result if isinstance(result, int) else 0
 
