@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["EVERY", "breathe"]
+__all__ = ["LINES_A_LOOK", "breathe"]
 
-EVERY = 250
-"""Lines or rows after which to breathe: about 2 ms of work."""
+LINES_A_LOOK = 250
+"""Lines or rows after which to breathe, and to ask `Limits.stop`: about 2 ms of work."""
 
 
 def breathe() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from squirrel_ioc.errors import FormatError
-from squirrel_ioc.formats._breath import EVERY, breathe
+from squirrel_ioc.formats._breath import LINES_A_LOOK, breathe
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import Limits
 
@@ -66,7 +66,7 @@ def read_lines(
             problems.fatal(name, number, f"the line is longer than {limit} bytes")
         if total > limits.file_bytes:
             problems.fatal(name, number, f"the file is longer than {limits.file_bytes} bytes")
-        if number % EVERY == 0:
+        if number % LINES_A_LOOK == 0:
             breathe()
             if reason := limits.stop():
                 problems.fatal(name, number, reason)

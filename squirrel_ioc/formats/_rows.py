@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from squirrel_ioc.formats._breath import EVERY, breathe
+from squirrel_ioc.formats._breath import LINES_A_LOOK, breathe
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, Dbf, Meta, State
 
@@ -58,7 +58,7 @@ def rows(frame: Frame) -> Iterator[Row]:
     for i, (name, state, dbf, count, number, position, meta_index, severity, status, stamp) in enumerate(
         zip(*columns, strict=True)
     ):
-        if i % EVERY == 0:
+        if i % LINES_A_LOOK == 0:
             breathe()
         meta, kind = frame.metas[meta_index], kinds[dbf]
         array = meta.count > 1 or count != 1

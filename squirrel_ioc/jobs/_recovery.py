@@ -10,7 +10,7 @@ from typing import Any
 
 from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._runner import MAX_ATTEMPTS
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreResult
+from squirrel_ioc.model.job import FileResult, JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreResult
 from squirrel_ioc.model.snapshot import Snapshot
 from squirrel_ioc.store import Store
 
@@ -50,7 +50,9 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
         return replace(info, status=JobStatus.FAILED, message="the service stopped before it was taken", finished=now)
     if info.kind is JobKind.IMPORT and snapshot is not None:
         message = f"snapshot {snapshot.id} was stored before the service stopped"
-        return replace(info, status=JobStatus.COMPLETED, message=message, finished=now)
+        file_format, _, name = snapshot.origin.partition(":")
+        done = FileResult(snapshot.id, name, file_format, snapshot.count, snapshot.missing)
+        return replace(info, status=JobStatus.COMPLETED, message=message, finished=now, result=done)
     if info.kind.beside and info.status is JobStatus.IN_PROGRESS:
         return replace(info, status=JobStatus.FAILED, message="the service stopped before its end", finished=now)
     if info.kind is JobKind.RESTORE and info.status is JobStatus.IN_PROGRESS:

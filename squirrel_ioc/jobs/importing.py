@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,16 @@ import numpy as np
 
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import FormatError, RefusedError
-from squirrel_ioc.formats import Kind, Limits, ReadOptions, SnapshotFile, detect, format_named, read_snapshot
+from squirrel_ioc.formats import (
+    LINES_A_LOOK,
+    Kind,
+    Limits,
+    ReadOptions,
+    SnapshotFile,
+    detect,
+    format_named,
+    read_snapshot,
+)
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._exchange import LOOK_S, check_file, exchange_folder, in_thread, private_copy
 from squirrel_ioc.jobs.exporting import ATTRIBUTES
@@ -33,6 +43,8 @@ EXCHANGE_LIMITS: Final = Limits(line_bytes=64 << 20, file_bytes=128 << 20, rows=
 READ_S: Final = 120.0
 """A file of the exchange folder that is not read by then is given up."""
 
+_READ: Final = 70.0  # percent of the progress bar that reading ends at
+_TELL_S: Final = 0.2
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FUTURE: Final = timedelta(days=366)
 
@@ -69,17 +81,14 @@ async def import_file(job: JobContext, request: ImportRequest) -> FileResult:
     """Make a snapshot of a file of the exchange folder. Raises RefusedError when the file cannot be opened."""
     start = time.monotonic()
     folder = exchange_folder(job.settings)
-
-    def stop() -> str:
-        late = f"reading it has taken more than {READ_S:g} s" if time.monotonic() - start > READ_S else ""
-        return "aborted" if job.aborted else late
-
-    limits = replace(EXCHANGE_LIMITS, stop=stop)
+    watch = _Watch(job, request.file)
+    limits = replace(EXCHANGE_LIMITS, stop=watch.stop)
     options = ReadOptions(live=live_types(job.targets, job.catalogue.channels), limits=limits)
     new = NewSnapshot(request.title, user=job.user, host=job.host, job_id=job.id)
 
     def read() -> Imported:
         with private_copy(folder, request.file, limits.file_bytes) as copy:
+            watch.begin(copy)
             return read_import(copy, request.format or None, options, new, job.catalogue)
 
     job.report(0, 0, f"reading {request.file}", 0.0)
@@ -88,9 +97,11 @@ async def import_file(job: JobContext, request: ImportRequest) -> FileResult:
     except FormatError as error:
         job.check_abort()
         return FileResult(0, request.file, request.format, errors=error.problems, duration_s=time.monotonic() - start)
+    finally:
+        watch.over = True
     job.check_abort()
     total = len(made.frame)
-    job.report(0, total, f"storing {total} PVs of {request.file}", 70.0)
+    job.report(0, total, f"storing {total} PVs of {request.file}", _READ)
     snapshot = await job.store.save_snapshot(made.frame, made.new)
     return FileResult(
         snapshot.id,
@@ -102,6 +113,41 @@ async def import_file(job: JobContext, request: ImportRequest) -> FileResult:
         made.warnings,
         duration_s=time.monotonic() - start,
     )
+
+
+class _Watch:
+    """Looks at a file being read in a thread: how far it is, and whether it should go on."""
+
+    def __init__(self, job: JobContext, name: str) -> None:
+        self._job = job
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._end = time.monotonic() + READ_S
+        self._lines = self._total = 0
+        self._told = time.monotonic()
+        self.over = False
+
+    def begin(self, path: Path) -> None:
+        """This is the file."""
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                self._total += piece.count(b"\n")
+
+    def stop(self) -> str:
+        """What `Limits.stop` is; called in the thread, every so many lines."""
+        now = time.monotonic()
+        self._lines += LINES_A_LOOK
+        if now - self._told > _TELL_S:
+            self._told = now
+            self._loop.call_soon_threadsafe(self._tell, min(self._lines, self._total))
+        if self._job.aborted:
+            return "aborted"
+        return f"reading it has taken more than {READ_S:g} s" if now > self._end else ""
+
+    def _tell(self, line: int) -> None:
+        if not self.over:
+            message = f"reading {self._name}, line {line} of {self._total}"
+            self._job.report(0, 0, message, _READ * line / max(self._total, 1))
 
 
 def read_import(
