@@ -18,7 +18,7 @@ from squirrel_ioc.jobs._ramp import cannot_ramp, needs_ramp, ramp
 from squirrel_ioc.jobs._rows import selected_rows
 from squirrel_ioc.jobs.file_types import fitted
 from squirrel_ioc.model.compare import differs
-from squirrel_ioc.model.display import text
+from squirrel_ioc.model.display import shorten, text
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
 from squirrel_ioc.model.selection import parse
@@ -28,6 +28,7 @@ from squirrel_ioc.model.values import Dbf, State, WriteState
 __all__ = ["restore_snapshot"]
 
 _SETTLE_POLL_S = 0.1
+_TITLE_BYTES = 200
 _READ, _WRITE = 10.0, 80.0  # percent of the progress bar that reading and writing end at
 
 
@@ -152,7 +153,7 @@ class _Restore:
         backup = await self.job.store.save_snapshot(
             self._before(rows),
             NewSnapshot(
-                title=f"Before restore of {self.snapshot.id}: {self.snapshot.title}",
+                title=_backup_title(self.snapshot),
                 taken=datetime.now(UTC),
                 user=self.job.user,
                 host=self.job.host,
@@ -303,6 +304,12 @@ class _Restore:
         total = len(self.saved)
         percent = _READ + (_WRITE - _READ) * work / total
         self.job.report(done, total, f"{done} of {total} PVs settled", percent)
+
+
+def _backup_title(snapshot: Snapshot) -> str:
+    """Titles of backups of backups do not grow."""
+    title = f"Before restore of {snapshot.id}"
+    return title if snapshot.kind == BACKUP else shorten(f"{title}: {snapshot.title}", _TITLE_BYTES)
 
 
 def _mismatch(wanted: Frame, got: Frame, row: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -201,7 +202,9 @@ async def test_who_does_not_share_is_refused(two: tuple[Pair, str], folder: Path
     alone = folder / "alone.yaml"
     alone.write_text(yaml.safe_dump(settings))
     process = await asyncio.create_subprocess_exec(
-        *("squirrel-ioc", "run", "--config", alone), stderr=asyncio.subprocess.PIPE, env=environment()
+        *(sys.executable, "-m", "squirrel_ioc", "run", "--config", alone),
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
     )
     _, err = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 1
