@@ -96,6 +96,8 @@ class Columns:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.value_bytes = 0
+        """Of strings and arrays."""
         self._columns: tuple[list[Any], ...] = tuple([] for _ in range(8))
         self._metas: dict[Meta, int] = {NO_META: 0}
         self._side_row: list[int] = []
@@ -110,6 +112,7 @@ class Columns:
         if raw is not None:
             self._side_row.append(len(self.names))
             self._side.append(raw)
+            self.value_bytes += len(raw)
         self._append(name, (State.VALUE, meta.dbf, count, severity, status, stamp, number, self._meta(meta)))
 
     def add_missing(self, name: str, state: State = State.DISCONNECTED) -> None:
@@ -123,6 +126,7 @@ class Columns:
             at = bisect_left(self._side_row, row)
             self._side_row.insert(at, row)
             self._side.insert(at, raw)
+            self.value_bytes += len(raw)
         values = (State.VALUE, meta.dbf, count, 0, 0, 0, number, self._meta(meta))
         for column, value in zip(self._columns, values, strict=True):
             column[row] = value

@@ -68,6 +68,7 @@ class Limits:
     line_bytes: int = 16 << 20
     file_bytes: int = 512 << 20
     rows: int = 2_000_000
+    value_bytes: int = 1 << 30  # of strings and arrays, which may take more than their text
     problems: int = 100
     include_depth: int = 16
     include_count: int = 100_000

@@ -66,6 +66,8 @@ class ValueRows:
     def _check_count(self, line: int) -> None:
         if len(self._seen) >= self._options.limits.rows:
             self._problems.fatal(self._file, line, f"more than {self._options.limits.rows} PVs")
+        if self.columns.value_bytes > self._options.limits.value_bytes:
+            self._problems.fatal(self._file, line, f"more than {self._options.limits.value_bytes} bytes of values")
 
     def line_of(self, name: str) -> int:
         """The line a PV was given in."""

@@ -37,7 +37,7 @@ from squirrel_ioc.model.values import Meta, State
 
 __all__ = ["EXCHANGE_LIMITS", "READ_S", "Imported", "check_import", "import_file", "read_import"]
 
-EXCHANGE_LIMITS: Final = Limits(line_bytes=64 << 20, file_bytes=128 << 20, rows=1_000_000)
+EXCHANGE_LIMITS: Final = Limits(file_bytes=128 << 20, rows=1_000_000, value_bytes=256 << 20)
 """What a file that is imported over the network may cost."""
 
 READ_S: Final = 120.0

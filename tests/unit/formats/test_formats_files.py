@@ -79,6 +79,18 @@ def test_reading_can_be_stopped(tmp_path: Path, name: str) -> None:
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("name", ["autosave", "burt", "psi", "phoebus"])
+def test_values_that_take_more_than_their_text_are_bounded(tmp_path: Path, name: str) -> None:
+    builder = FrameBuilder()
+    for i in range(10):
+        builder.add(f"T:{i}", ["a"] * 100, Meta(Dbf.STRING, 100))
+    path = tmp_path / f"a{'.sav' if name == 'autosave' else '.snap'}"
+    write_snapshot(path, SnapshotFile(builder.build()), name)
+    assert len(read_snapshot(path, name).frame) == 10
+    with pytest.raises(FormatError, match=r"\d+: more than 10000 bytes of values"):
+        read_snapshot(path, name, ReadOptions(limits=Limits(value_bytes=10_000)))
+
+
 def test_the_name_tells_the_format_of_a_new_file() -> None:
     assert format_by_name_of("a.sav").name == "autosave"
     assert format_by_name_of("A.CSV").name == "phoebus"
