@@ -56,6 +56,7 @@ class Machine:
         self._told = asyncio.Event()
         self._change_posted = False
         self._notify: asyncio.TimerHandle | None = None
+        self._told_at = 0.0
 
     async def start(self) -> None:
         """Take part in the process's Channel Access context, which aioca shares, and start the engine.
@@ -247,10 +248,13 @@ class Machine:
         self._change_posted = False
         self._told.set()
         if self._loop is not None and self._notify is None:
-            self._notify = self._loop.call_later(NOTIFY_S, self._tell)
+            # At once when it has been quiet: who waited for a read finds the state of its IOC told.
+            self._notify = self._loop.call_at(max(self._loop.time(), self._told_at + NOTIFY_S), self._tell)
 
     def _tell(self) -> None:
         self._notify = None
+        if self._loop is not None:
+            self._told_at = self._loop.time()
         for callback in tuple(self._listeners):
             callback()
 

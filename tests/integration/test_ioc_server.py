@@ -102,7 +102,7 @@ async def test_stop_while_a_client_waits() -> None:
 async def test_client_that_goes_while_it_waits_does_not_stop_the_job(c: Control) -> None:
     c.jobs.hold = True
     async with raw_client(c.port) as client:
-        await client.hello("mpeters", "cons3")
+        await client.hello("operator", "cons3")
         channel = await client.channel(c.pv("RESTORE:ID"))
         client.send(channel.write([12], notify=True))
         await until(lambda: c.jobs.requests)
@@ -116,7 +116,7 @@ async def test_client_that_goes_while_it_waits_does_not_stop_the_job(c: Control)
         ("RESTORE:STATUS", 2),
         ("RESTORE:TRIGGER", 0),
     ]
-    assert c.jobs.asked_by == [("mpeters", "cons3")]
+    assert c.jobs.asked_by == [("operator", "cons3")]
     c.jobs.hold = False
     assert await c.put("RESTORE:TRIGGER", 1)
 
