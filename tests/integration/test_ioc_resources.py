@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -280,7 +281,7 @@ async def test_without_a_database_channels_come_when_it_is_back(c: Control, stor
 async def test_held_by_several_clients(c: Control, snapshot: Snapshot) -> None:
     name = c.pv(f"SNAP:{snapshot.id}:VAL:LONG")
     script = f"import asyncio, aioca; print(asyncio.run(aioca.caget({name!r}, timeout=10)))"
-    process = await asyncio.create_subprocess_exec("python", "-c", script, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
     assert await value(c, snapshot, "LONG") == -7
     out, _ = await process.communicate()
     assert out.strip() == b"-7"
