@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from squirrel_ioc.bench._figures import Target
@@ -32,7 +30,6 @@ VALUES: Final = 1_000
 FIRSTS: Final = 10
 UNKNOWN_RATE: Final = 10_000
 UNKNOWN_S: Final = 3.0
-PROBE_PERIOD_S: Final = 0.001
 
 FIELDS: Final = ("DESC", "RTYP", "NAME", "SCAN", "PINI", "SEVR", "STAT", "HOPR", "LOPR", "EGU", "DISP", "UDF")
 """Of SNAP:COUNT: channels that nobody has connected to yet."""
@@ -116,14 +113,14 @@ def _delete_row(m: Measurements, service: Service, ids: list[int]) -> None:
 def _latency_rows(m: Measurements, rig: Rig, service: Service, ids: list[int]) -> None:
     def during_values(i: int) -> float:
         client = rig.peer("client", service.addr_list)
-        with _prober(rig, service) as worst:
+        with rig.probing(service) as worst:
             client.ask("read_many", names=_values(rig, ids[-100 - i]))
         client.stop()
         return worst[0]
 
     def during_searches(_: int) -> float:
         client = rig.peer("client", service.addr_list)
-        with _prober(rig, service) as worst:
+        with rig.probing(service) as worst:
             sent = client.ask("search_unknown", prefix=CONTROL, rate=UNKNOWN_RATE, seconds=UNKNOWN_S)
         client.stop()
         expect("whether it was searched fast enough", sent >= 0.9 * UNKNOWN_RATE * UNKNOWN_S, True)
@@ -133,15 +130,3 @@ def _latency_rows(m: Measurements, rig: Rig, service: Service, ids: list[int]) -
     m.measure("latency_values", title, during_values, min(m.times, 50), LATENCY)
     title = f"HEARTBEAT, {UNKNOWN_RATE} unknown names a second, caget"
     m.measure("latency_unknown", title, during_searches, min(m.times, 3), LATENCY)
-
-
-@contextmanager
-def _prober(rig: Rig, service: Service) -> Iterator[list[float]]:
-    worst: list[float] = []
-    prober = rig.peer("client", service.addr_list)
-    try:
-        prober.ask("probe_start", name=f"{CONTROL}HEARTBEAT", period_s=PROBE_PERIOD_S)
-        yield worst
-        worst.append(max(prober.ask("probe_stop")))
-    finally:
-        prober.stop()

@@ -19,7 +19,6 @@ LIVE = Target(0.2)
 LATENCY = Target(0.05, worst=True)
 
 ARRAYS: Final = ("NAMES", "A:VAL", "B:VAL", "DELTA", "A:STR", "B:STR", "SEVR", "ROLE")
-PROBE_PERIOD_S: Final = 0.001
 
 
 def compare_rows(m: Measurements, rig: Rig, service: Service) -> None:
@@ -58,7 +57,7 @@ def _latency(rig: Rig, service: Service, ids: list[int]) -> Callable[[int], floa
     """What another client waits, with all arrays going to a panel that monitors them."""
 
     def sample(i: int) -> float:
-        with _panel(rig, service), _prober(rig, service) as worst:
+        with _panel(rig, service), rig.probing(service) as worst:
             _compare(service, ids[i % 2], ids[1 - i % 2], rig.count, rig.count)
         return worst[0]
 
@@ -73,15 +72,3 @@ def _panel(rig: Rig, service: Service) -> Iterator[None]:
         yield
     finally:
         panel.stop()
-
-
-@contextmanager
-def _prober(rig: Rig, service: Service) -> Iterator[list[float]]:
-    worst: list[float] = []
-    prober = rig.peer("client", service.addr_list)
-    try:
-        prober.ask("probe_start", name=f"{CONTROL}HEARTBEAT", period_s=PROBE_PERIOD_S)
-        yield worst
-        worst.append(max(prober.ask("probe_stop")))
-    finally:
-        prober.stop()

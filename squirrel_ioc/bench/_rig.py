@@ -28,6 +28,7 @@ CA_TIMEOUT_S: Final = 2.0
 """`ca.timeout_s` of the measured service: what a hung IOC may cost the first time."""
 PREFIX: Final = "BENCH:"
 CONTROL: Final = "SQRL:"
+PROBE_PERIOD_S: Final = 0.001
 STOP_S: Final = 30.0
 
 
@@ -149,6 +150,18 @@ class Rig:
         if done.returncode != 0:
             raise MeasurementError(f"snapshots show: {done.stderr.strip()}")
         return int(json.loads(done.stdout)["size_bytes"])
+
+    @contextmanager
+    def probing(self, service: Service) -> Iterator[list[float]]:
+        """Another client gets HEARTBEAT all the while; at the end the list holds its longest wait, in seconds."""
+        worst: list[float] = []
+        prober = self.peer("client", service.addr_list)
+        try:
+            prober.ask("probe_start", name=f"{CONTROL}HEARTBEAT", period_s=PROBE_PERIOD_S)
+            yield worst
+            worst.append(max(prober.ask("probe_stop")))
+        finally:
+            prober.stop()
 
     @contextmanager
     def hung(self, ioc: int) -> Iterator[None]:

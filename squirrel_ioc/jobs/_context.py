@@ -12,15 +12,7 @@ from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.store import Store
 
-__all__ = ["JobContext", "JobFailedError", "JobAbortedError"]
-
-
-class JobFailedError(SquirrelError):
-    """A job ended badly, and `result` says what it had done by then."""
-
-    def __init__(self, message: str, result: Any = None) -> None:
-        super().__init__(message)
-        self.result = result
+__all__ = ["JobContext", "JobAbortedError"]
 
 
 class JobAbortedError(SquirrelError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, SquirrelError
-from squirrel_ioc.jobs._context import JobAbortedError, JobContext, JobFailedError
+from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._state import JobBoard
 from squirrel_ioc.jobs.compare import compare_snapshots
@@ -168,7 +168,7 @@ class JobRunner:
             self._board.publish(again)
             await self._save(again)
             raise RetryLaterError(delay)
-        result = error.result if isinstance(error, JobFailedError) else context.partial
+        result = context.partial
         if isinstance(result, RestoreResult) and result.written:
             message = f"{_interrupted(context)}: {message}"
         await self._end(_ended(info, JobStatus.FAILED, message, result))

@@ -59,10 +59,6 @@ class JobBoard:
         """The job as it stands, if it is one of the recent ones."""
         return self._jobs.get(job_id)
 
-    def running(self) -> list[JobInfo]:
-        """Jobs under way."""
-        return [info for info in self._jobs.values() if info.status is JobStatus.IN_PROGRESS]
-
     def unfinished(self) -> list[JobInfo]:
         """Jobs that run or wait."""
         return [info for info in self._jobs.values() if not info.status.terminal]
