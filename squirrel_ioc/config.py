@@ -177,6 +177,13 @@ class CaSettings(_Section):
     timeout_s: Seconds = Field(default=5.0, description="to wait for an IOC's answer to a read, seconds")
     put_timeout_s: Seconds = Field(default=10.0, description="to wait for the completion of a write, seconds")
     max_in_flight_per_ioc: Number = Field(default=2000, ge=1, le=1_000_000, description="requests under way to one IOC")
+    slow_s: Seconds = Field(default=1.0, description="an IOC is Slow when its part of a bulk read took longer, seconds")
+    open_s: Annotated[float, BeforeValidator(_number), Field(gt=0, le=60)] = Field(
+        default=1.0, description="an IOC with timeouts is Open, and skipped, when it is silent for this long, seconds"
+    )
+    retry_s: Annotated[float, BeforeValidator(_number), Field(ge=0, le=60)] = Field(
+        default=0.5, description="for the second round of a read, of what failed in passing, seconds. 0: none"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -82,6 +82,7 @@ class Bulk(ABC):
         self._lanes = [Lane(iocs.all[ioc], start, start, end) for ioc, start, end in lanes]
         self._active = list(self._lanes)
         self._starts = [start for _, start, _ in lanes]
+        self._gone: NDArray[np.bool_] | None = None
 
     @abstractmethod
     def _issue(self, lane: Lane, start: int, end: int, now: float) -> list[int]:
@@ -146,6 +147,8 @@ class Bulk(ABC):
         if not may_issue():
             self._skip(lane, self._outcomes.not_issued)
             return True
+        if self._gone is not None and (room := self._before_gone(lane, room, self._gone)) == 0:
+            return True
         start, end = lane.next, lane.next + room
         lane.next = end
         lane.started_at = lane.started_at or now
@@ -162,6 +165,26 @@ class Bulk(ABC):
         lane.ioc.in_flight += issued
         self.done += room - issued
         return True
+
+    def lost(self, gone: NDArray[np.bool_]) -> None:
+        """bool[n]: the connections these requests were made for are no more; of these, issue nothing more.
+
+        The channels may be connected again, as something else.
+        """
+        self._gone = gone
+
+    def _before_gone(self, lane: Lane, room: int, gone: NDArray[np.bool_]) -> int:
+        """How many requests come before the next one that is gone; those that are gone and come first are decided."""
+        ahead = gone[lane.next : lane.next + room]
+        if not ahead.any():
+            return room
+        if not ahead[0]:
+            return int(np.argmax(ahead))
+        count = room if ahead.all() else int(np.argmin(ahead))
+        self.outcome[lane.next : lane.next + count] = self._outcome_of(ca.ECA_DISCONN)
+        lane.next += count
+        self.done += count
+        return 0
 
     def skip_rest(self) -> None:
         """Issue nothing more."""

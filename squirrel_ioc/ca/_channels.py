@@ -40,6 +40,7 @@ _COLUMNS: Final = (
     ("ready", np.bool_, False),
     ("meta", np.int32, 0),
     ("ioc", np.int32, -1),
+    ("connection", np.int32, 0),
 )
 
 
@@ -82,6 +83,7 @@ class ChannelTable:
     ready      bool   connected, and the meta data of this connection have been read
     meta       int32  index of the meta data, kept when the connection is lost
     ioc        int32  index of the IOC, -1 before the first connection
+    connection int32  grows whenever the connection comes or goes: what has the same number has not been away
 
     `generation` grows whenever any of them changes.
     """
@@ -95,6 +97,7 @@ class ChannelTable:
     ready: NDArray[np.bool_]
     meta: NDArray[np.int32]
     ioc: NDArray[np.int32]
+    connection: NDArray[np.int32]
 
     def __init__(self) -> None:
         self.generation = 0
@@ -153,6 +156,7 @@ class ChannelTable:
         self.connected[index] = self.readable[index] = self.writable[index] = self.ready[index] = False
         self.chid[index], self.dbf[index], self.count[index] = 0, Dbf.NONE, 0
         self.meta[index], self.ioc[index] = 0, -1
+        self.connection[index] += 1
         self._free += np.asarray(slots, np.intp).tolist()
         self.generation += 1
         return released
@@ -181,6 +185,7 @@ class ChannelTable:
             up, down = slots[good], slots[~good]
             self.dbf[up], self.count[up] = dbf[good], count[good]
             self.ready[slots] = False
+            self.connection[slots] += 1
             self.connected[up], self.connected[down] = True, False
             self._ask_access(slots, chids)
         slots, chids = self._take(self._access_notes)

@@ -48,11 +48,13 @@ EXIT_S: Final = 1.0
 
 
 class Engine:
-    """`changed` is called in the engine thread when connections or the state of an IOC have changed."""
+    """`changed` is called in the engine thread when connections or the state of an IOC have changed. For `slow_s` and
+    `open_s` see `Iocs`.
+    """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], slow_s: float, open_s: float) -> None:
         self.table = ChannelTable()
-        self.iocs = Iocs(self._probe, changed)
+        self.iocs = Iocs(self._probe, changed, slow_s, open_s)
         self.metas = MetaStore()
         self.groups = Groups()
         self.answers = Answers(self.wake, lambda index: self.iocs.answered(self.iocs.all[index]))

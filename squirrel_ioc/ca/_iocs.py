@@ -12,21 +12,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["Ioc", "IocState", "IocStatus", "Iocs", "SLOW_SWEEP_S"]
+__all__ = ["Ioc", "IocState", "IocStatus", "Iocs"]
 
 _log = logging.getLogger(__name__)
-
-SLOW_SWEEP_S: Final = 1.0
-"""An IOC is slow when its part of the last bulk read took longer."""
 
 PROBE_AFTER_S: Final = 0.5
 """Silence of an IOC with requests under way, after which it is probed."""
 
 PROBE_EVERY_S: Final = 1.0
 """Between two probes."""
-
-PATIENCE_S: Final = 1.0
-"""How long a probe may take, once requests have timed out, before the IOC is open."""
 
 MAX_PROBES: Final = 5
 """A probe that waits in a hung IOC is answered when it goes on; a few more, in case one was lost."""
@@ -85,10 +79,18 @@ class Ioc:
 
 
 class Iocs:
-    """All of them. `probe` sends a small request to one, and says whether it could; `changed` is told of openings."""
+    """All of them. `probe` sends a small request to one, and says whether it could; `changed` is told of openings.
 
-    def __init__(self, probe: Callable[[Ioc, int], bool], changed: Callable[[], None]) -> None:
+    `slow_s` and `open_s` are the thresholds of the settings: how long its part of a bulk read may take an IOC that is
+    not slow; and how long a probe may take, once requests have timed out, before the IOC is open.
+    """
+
+    def __init__(
+        self, probe: Callable[[Ioc, int], bool], changed: Callable[[], None], slow_s: float, open_s: float
+    ) -> None:
         self.all: list[Ioc] = []
+        self.slow_s = slow_s
+        self._open_s = open_s
         self._by_host: dict[str, Ioc] = {}
         self._probe = probe
         self._changed = changed
@@ -126,6 +128,10 @@ class Iocs:
             ioc.asked_at = ioc.asked_at if ioc.probes else now
             ioc.probes += 1
 
+    def talks(self, ioc: Ioc, now: float) -> bool:
+        """Whether bulk requests to it have been answered just now."""
+        return now - ioc.heard_at <= PROBE_AFTER_S
+
     def silent(self, ioc: Ioc, now: float) -> None:
         """Requests are under way, and none was answered for a while: is it still there?"""
         if not ioc.probes and now - ioc.probed_at >= PROBE_EVERY_S:
@@ -141,7 +147,7 @@ class Iocs:
             self._judge(ioc, now)
 
     def _judge(self, ioc: Ioc, now: float) -> None:
-        if ioc.gave_up and ioc.probes and not ioc.open and now - max(ioc.asked_at, ioc.heard_at) >= PATIENCE_S:
+        if ioc.gave_up and ioc.probes and not ioc.open and now - max(ioc.asked_at, ioc.heard_at) >= self._open_s:
             ioc.open = True
             _log.warning("IOC %s does not answer: skipped until it does", ioc.host)
             self._changed()

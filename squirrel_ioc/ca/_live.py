@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca._engine import Engine
-from squirrel_ioc.ca._iocs import SLOW_SWEEP_S, Ioc, IocState, IocStatus
+from squirrel_ioc.ca._iocs import Ioc, IocState, IocStatus
 from squirrel_ioc.model.values import Dbf, Meta
 
 __all__ = ["Live", "ioc_states", "live"]
@@ -23,6 +23,7 @@ class Live:
     count   int32  maximum element count; 0 when never connected
     meta    int32  index into `metas`; that of NO_META when never connected
     ioc     int32  index into `iocs`, the names of the IOCs; -1 when never connected
+    connection   int32   grows whenever the connection comes or goes; -1 when not watched
 
     What a channel was stays when it loses its connection.
     """
@@ -36,6 +37,7 @@ class Live:
     metas: tuple[Meta, ...]
     ioc: NDArray[np.int32]
     iocs: tuple[str, ...]
+    connection: NDArray[np.int32]
 
 
 def live(engine: Engine, slots: NDArray[np.intp]) -> Live:
@@ -52,6 +54,7 @@ def live(engine: Engine, slots: NDArray[np.intp]) -> Live:
         engine.metas.all,
         np.where(known, table.ioc[slots], -1).astype(np.int32),
         engine.iocs.hosts,
+        np.where(known, table.connection[slots], -1).astype(np.int32),
     )
 
 
@@ -63,15 +66,15 @@ def ioc_states(engine: Engine) -> list[IocState]:
     channels = np.bincount(index, minlength=len(iocs)).tolist()
     connected = np.bincount(index[table.connected[: table.size][used]], minlength=len(iocs)).tolist()
     return [
-        IocState(ioc.host, n, up, _status(ioc, up), ioc.sweep_s)
+        IocState(ioc.host, n, up, _status(ioc, up, engine.iocs.slow_s), ioc.sweep_s)
         for ioc, n, up in zip(iocs, channels, connected, strict=False)
         if n
     ]
 
 
-def _status(ioc: Ioc, connected: int) -> IocStatus:
+def _status(ioc: Ioc, connected: int, slow_s: float) -> IocStatus:
     if not connected:
         return IocStatus.DOWN
     if ioc.open:
         return IocStatus.OPEN
-    return IocStatus.SLOW if ioc.sweep_s > SLOW_SWEEP_S else IocStatus.OK
+    return IocStatus.SLOW if ioc.sweep_s > slow_s else IocStatus.OK

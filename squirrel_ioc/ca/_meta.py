@@ -63,9 +63,13 @@ class MetaStore:
         return index
 
     def fitting(self, index: int, dbf: int, count: int) -> int:
-        """`index`, if that is of a channel of this type and count, else that of a bare one."""
+        """`index`, if that can be of a channel of this type and count, else that of a bare one.
+
+        What the states of a channel are called is not known before it has told, in this connection.
+        """
         meta = self._metas[index]
-        return index if meta.dbf == dbf and meta.count == count else self.bare(dbf, count)
+        fits = meta.dbf == dbf and meta.count == count and not meta.labels
+        return index if fits else self.bare(dbf, count)
 
     def intern(self, dbf: Dbf, counts: list[int], records: NDArray[Any]) -> list[int]:
         """Indexes for the DBR_CTRL_* `records` (of CTRL_DTYPE) of channels of these maximum counts."""

@@ -159,7 +159,8 @@ class Puts(Bulk):
         indexes, statuses = indexes[owed], statuses[owed]
         self.outcome[indexes] = WriteState.DONE
         for i in np.flatnonzero(statuses != ca.ECA_NORMAL).tolist():
-            self.outcome[indexes[i]] = self._outcome_of(int(statuses[i]))
+            status = int(statuses[i])
+            self.outcome[indexes[i]] = WriteState.DROPPED if status == ca.ECA_DISCONN else self._outcome_of(status)
         which = np.searchsorted(self._starts, indexes, "right") - 1
         counts = np.bincount(which, minlength=len(self._lanes))
         sizes = np.bincount(which, self._sizes[indexes], minlength=len(self._lanes))

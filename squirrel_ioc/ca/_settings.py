@@ -27,5 +27,17 @@ class CaSettings(Protocol):
     def max_in_flight_per_ioc(self) -> int:
         """Requests under way to one IOC."""
 
+    @property
+    def slow_s(self) -> float:
+        """An IOC is slow when its part of the last bulk read took longer."""
+
+    @property
+    def open_s(self) -> float:
+        """An IOC with timeouts is open when it has answered nothing, not even a probe, for so long."""
+
+    @property
+    def retry_s(self) -> float:
+        """For the second round of a bulk read; 0: no second round, in reading and in writing."""
+
     def environment(self) -> Mapping[str, str]:
         """The EPICS_CA_* variables that say where to search."""

@@ -18,7 +18,8 @@ from squirrel_ioc.ca._engine import Engine, tell_loop
 from squirrel_ioc.ca._iocs import IocState
 from squirrel_ioc.ca._live import Live, ioc_states, live
 from squirrel_ioc.ca._operation import Operation
-from squirrel_ioc.ca._read import ReadOperation, ReadPlan
+from squirrel_ioc.ca._read import ReadOperation
+from squirrel_ioc.ca._read_round import ReadPlan
 from squirrel_ioc.ca._settings import CaSettings
 from squirrel_ioc.ca._upkeep import Upkeep
 from squirrel_ioc.ca._write import WriteOperation
@@ -46,7 +47,7 @@ class Machine:
 
     def __init__(self, settings: CaSettings) -> None:
         self._settings = settings
-        self._engine = Engine(self._changed_in_engine)
+        self._engine = self._new_engine()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slot_of: dict[str, int] = {}
         self._watching = asyncio.Lock()
@@ -57,6 +58,9 @@ class Machine:
         self._change_posted = False
         self._notify: asyncio.TimerHandle | None = None
         self._told_at = 0.0
+
+    def _new_engine(self) -> Engine:
+        return Engine(self._changed_in_engine, self._settings.slow_s, self._settings.open_s)
 
     async def start(self) -> None:
         """Take part in the process's Channel Access context, which aioca shares, and start the engine.
@@ -69,7 +73,7 @@ class Machine:
         self._loop = asyncio.get_running_loop()
         self._watching, self._told = asyncio.Lock(), asyncio.Event()
         self._change_posted = False
-        self._engine = Engine(self._changed_in_engine)
+        self._engine = self._new_engine()
         Upkeep(self._engine, self._settings.timeout_s, self._settings.max_in_flight_per_ioc)
         self._engine.start()
 
@@ -165,6 +169,9 @@ class Machine:
     ) -> Frame:
         """Read channels, within `timeout_s` in all. The frame's rows are those of `channels`.
 
+        What failed in passing is read once more, in a second round of at most `retry_s` of the settings: channels that
+        were lost and are connected again, an error told by the IOC, an IOC that was late but answers. Nothing is waited
+        for that is absent, or lives on an IOC that is known not to answer, and what may not be read is not asked again.
         A channel that is not watched is DISCONNECTED. `progress(done, total)` is called in the loop, at most every
         0.1 s. `abort` is asked all the time, in another thread; once it says True, the read ends, and what has not
         come is NOT_READ. Raises ChannelAccessError when not started.
@@ -175,6 +182,7 @@ class Machine:
             channels,
             lambda: self._plan(channels, slots),
             self._settings.timeout_s if timeout_s is None else timeout_s,
+            self._settings.retry_s,
             self._settings.max_in_flight_per_ioc,
             self._in_loop(progress),
             abort or _never,
@@ -193,18 +201,23 @@ class Machine:
         timeout_s: float | None = None,
         progress: Progress | None = None,
         abort: Callable[[], bool] | None = None,
+        retry: bool = True,
     ) -> NDArray[np.uint8]:
         """Write the rows that have a value, as the type they have in the frame: uint8[rows], a `WriteState` each.
 
-        Every write is a put with completion, which may take `timeout_s` from being sent. Rows without a value are
-        NOT_ISSUED. `progress` is as in `read`. `abort` is asked, in another thread, before writes go out; once it says
-        True, what was sent still completes, and the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
+        Every write is a put with completion, which may take `timeout_s` from being sent. With `retry`, what could not
+        be sent, because its channel was disconnected or its IOC did not answer, is sent in a second round if by the end
+        of the first one the channel is back, and is what it was: same type, element count and state labels. A put that
+        was sent is never sent again, be it refused, late, or its connection lost. Rows without a value are NOT_ISSUED.
+        `progress` is as in `read`. `abort` is asked, in another thread, before writes go out; once it says True, what
+        was sent still completes, and the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
         """
         operation = WriteOperation(
             self._engine,
             values,
             self._slots(values.channels),
             self._settings.put_timeout_s if timeout_s is None else timeout_s,
+            self._settings.retry_s if retry else 0.0,
             self._settings.max_in_flight_per_ioc,
             self._in_loop(progress),
             abort or _never,

@@ -46,6 +46,10 @@ class Targets(Protocol):
         timeout_s: float | None = None,
         progress: Progress | None = None,
         abort: AbortCheck | None = None,
+        retry: bool = True,
     ) -> NDArray[np.uint8]:
-        """Put with completion; a WriteState a row. Rows without a value are not written (NOT_ISSUED)."""
+        """Put with completion; a WriteState a row. Rows without a value are not written (NOT_ISSUED).
+
+        With `retry`, what could not be sent in passing is sent once more; what was sent never is.
+        """
         ...

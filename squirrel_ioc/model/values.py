@@ -97,7 +97,7 @@ class WriteState(IntEnum):
     NOT_ISSUED = 1
     """Never sent: aborted before, or the job stopped."""
     DISCONNECTED = 2
-    """Was not connected: not sent. Or the connection was lost with the write under way."""
+    """Was not connected: not sent."""
     TIMEOUT = 3
     """Sent, and no completion in time: it may still take effect."""
     NO_WRITE_ACCESS = 4
@@ -107,6 +107,8 @@ class WriteState(IntEnum):
     """Not sent: its IOC is known not to answer."""
     BUSY = 7
     """Not sent: an earlier write of the PV, which timed out, has still not completed."""
+    DROPPED = 10
+    """Sent, and the connection was lost before it completed: it may have taken effect."""
 
     @property
     def reason(self) -> str:
@@ -123,6 +125,7 @@ _WRITE_REASON: Final = {
     WriteState.REFUSED: "write refused by the IOC",
     WriteState.IOC_OPEN: "skipped: its IOC did not answer before",
     WriteState.BUSY: "not written: an earlier write has not completed",
+    WriteState.DROPPED: "disconnected before completion; it may have taken effect",
 }
 
 

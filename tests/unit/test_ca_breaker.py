@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from squirrel_ioc.ca._iocs import MAX_PROBES, MAX_STALE_BYTES, PATIENCE_S, PROBE_EVERY_S, Ioc, Iocs
+from squirrel_ioc.ca._iocs import MAX_PROBES, MAX_STALE_BYTES, PROBE_EVERY_S, Ioc, Iocs
+
+OPEN_S = 3.0
 
 
 class Recorder:
@@ -14,7 +16,7 @@ class Recorder:
         self.probed = 0
         self.changes = 0
         self.reachable = True
-        self.iocs = Iocs(self._probe, self._changed)
+        self.iocs = Iocs(self._probe, self._changed, slow_s=1.0, open_s=OPEN_S)
         self.ioc = self.iocs.add("host:5064")
 
     def _probe(self, _ioc: Ioc, _chid: int) -> bool:
@@ -33,9 +35,9 @@ def it() -> Recorder:
 def hang(it: Recorder, now: float) -> float:
     """Silence, requests that time out, patience: the time when it is open."""
     it.iocs.silent(it.ioc, now)
-    it.iocs.timed_out(it.ioc, 100, now + PATIENCE_S)
+    it.iocs.timed_out(it.ioc, 100, now + OPEN_S)
     assert it.ioc.open
-    return now + PATIENCE_S
+    return now + OPEN_S
 
 
 def test_silence_alone_opens_nothing(it: Recorder) -> None:
@@ -57,9 +59,9 @@ def test_timeouts_before_patience_has_ended_open_it_later(it: Recorder) -> None:
     it.iocs.timed_out(it.ioc, 100, 10)
     assert it.probed == 1
     assert it.ioc.gave_up
-    it.iocs.tick(10 + PATIENCE_S / 2)
+    it.iocs.tick(10 + OPEN_S / 2)
     assert not it.ioc.open
-    it.iocs.tick(10 + PATIENCE_S)
+    it.iocs.tick(10 + OPEN_S)
     assert it.ioc.open
 
 
@@ -77,7 +79,7 @@ def test_answers_to_other_requests_count_too(it: Recorder) -> None:
     it.ioc.heard_at = 10.9
     it.iocs.timed_out(it.ioc, 100, 11)
     assert not it.ioc.open
-    it.iocs.tick(10.9 + PATIENCE_S)
+    it.iocs.tick(10.9 + OPEN_S)
     assert it.ioc.open
 
 
@@ -115,7 +117,7 @@ def test_reset_tries_again(it: Recorder) -> None:
 
 def test_reset_leaves_a_circuit_that_is_full(it: Recorder) -> None:
     it.iocs.silent(it.ioc, 10)
-    it.iocs.timed_out(it.ioc, MAX_STALE_BYTES + 1, 10 + PATIENCE_S)
+    it.iocs.timed_out(it.ioc, MAX_STALE_BYTES + 1, 10 + OPEN_S)
     it.iocs.reset()
     assert it.ioc.open
     it.iocs.answered(it.ioc)
