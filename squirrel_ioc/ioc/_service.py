@@ -128,8 +128,18 @@ class StoreStatus(Protocol):
         ...
 
     @property
+    def ok(self) -> bool:
+        """It answers, and can be written."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """What is wrong; empty when it is ok."""
+        ...
+
+    @property
     def latency_s(self) -> float:
-        """... in this time."""
+        """It answers in this time."""
         ...
 
 

@@ -13,7 +13,7 @@ from caproto import AlarmSeverity
 from caproto.server import pvproperty
 
 from squirrel_ioc import __version__
-from squirrel_ioc.ioc._declare import binary, double, integer, string
+from squirrel_ioc.ioc._declare import binary, double, integer, string, text
 from squirrel_ioc.ioc._group import Group
 from squirrel_ioc.ioc._results import iso_time
 from squirrel_ioc.ioc._scalars import String
@@ -66,6 +66,7 @@ class HealthGroup(Group):
     db_status = binary(
         "DB:STATUS", ("Connected", "Down"), "The database", alarms={1: AlarmSeverity.MAJOR_ALARM}, value=1
     )
+    db_msg = text("DB:MSG", 512, "What is wrong with the database")
     db_latency = double("DB:LATENCY", "Answer time of the database", egu="s", precision=4)
     clients = integer("CA_CLNT_CNT", "CA clients connected")
     channels = integer("CA_CONN_CNT", "CA channels connected")
@@ -116,7 +117,8 @@ class HealthGroup(Group):
         status = self.service.store.status
         stamp = now()
         _post_beyond(self.db_latency, status.latency_s, _LATENCY_DEADBAND_S, stamp)
-        self.db_status.post(not status.connected, stamp)
+        self.db_msg.post(status.message, stamp)
+        self.db_status.post(not status.ok, stamp)
 
 
 def _post_beyond(pv: Pv, value: float, deadband: float, stamp: Any = None) -> None:

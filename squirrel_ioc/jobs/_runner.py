@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from squirrel_ioc.config import Settings
-from squirrel_ioc.errors import DatabaseDownError, NotActiveError, SquirrelError
+from squirrel_ioc.errors import DatabaseDownError, NotActiveError, SquirrelError, StoreError
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._state import JobBoard
@@ -33,6 +33,7 @@ _BACK_OFF_S = 1.0
 _PROGRESS_PERIOD_S = 0.2
 _ROW_PERIOD_S = 0.5
 _SAVE_AGAIN_S = 0.2
+_SAVE_LATER_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class JobRunner:
         }
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
+        self._saving: asyncio.Task[None] | None = None
         self._withdrawn: set[int] = set()
         self._closed = False
         self.released: list[Callable[[], None]] = []
@@ -97,6 +99,10 @@ class JobRunner:
         self._withdrawn.add(info.id)
         await self._end(info)
 
+    def disown(self, job_id: int) -> None:
+        """A job that was refused, although nobody knows whether the database has it: should it come, it is not run."""
+        self._withdrawn.add(job_id)
+
     def close(self, by: str) -> None:
         """Start nothing any more, and ask what runs to stop."""
         self._closed = True
@@ -111,10 +117,14 @@ class JobRunner:
         running_job.set(job_id)  # in the context of this delivery
         async with self._lanes[info.kind]:
             info = self._board.job(job_id) or info
-            waits = info.status in (JobStatus.PENDING, JobStatus.RETRYING) and job_id not in self._withdrawn
+            waits = info.status in (JobStatus.PENDING, JobStatus.RETRYING)
             # What a service that stops has not begun is settled at its next start.
             if waits and not self._closed:
-                await self._run(info)
+                if job_id in self._withdrawn:
+                    message = "it was refused: the database did not answer when it was asked for"
+                    await self._end(_ended(info, JobStatus.ABORTED, message, None))
+                else:
+                    await self._run(info)
 
     async def _run(self, info: JobInfo) -> None:
         info = replace(info, status=JobStatus.IN_PROGRESS, started=datetime.now(UTC), message="")
@@ -134,6 +144,7 @@ class JobRunner:
         try:
             request = await self._store.job_request(info.id)
             await self._store.update_job(info)
+            self._unsaved.pop(info.id, None)
             self._board.publish(info)
             result = await HANDLERS[info.kind](context, request_from_json(info.kind, request))
             await progress.close()
@@ -181,7 +192,7 @@ class JobRunner:
             self._board.publish(info)
 
     async def _save(self, info: JobInfo) -> bool:
-        """Write the job's row; while the database is away, keep it until `save_unsaved`.
+        """Write the job's row; when the database cannot take it, keep it and try again until it can.
 
         A service that shares the database does not keep it: False when the job is now for the other one to settle.
         """
@@ -190,22 +201,45 @@ class JobRunner:
                 await self._store.update_job(info)
             except NotActiveError:
                 break
-            except DatabaseDownError as error:
-                log.warning("job %d: its end (%s) could not be stored yet: %s", info.id, info.status.name, error)
+            except StoreError as error:
+                log.warning("job %d: that it is %s could not be stored yet: %s", info.id, info.status.name, error)
                 if self._store.lease is None:
                     self._unsaved[info.id] = info
+                    if self._saving is None or self._saving.done():
+                        self._saving = asyncio.create_task(self._save_later(), name="ends of jobs")
                     return True
                 await asyncio.sleep(_SAVE_AGAIN_S)
             else:
+                self._unsaved.pop(info.id, None)
                 return True
         log.warning("job %d (%s) is left to the service that is active next", info.id, info.title)
         return False
 
-    async def save_unsaved(self) -> None:
-        """Store what could not be stored while the database was away."""
+    async def _save_later(self) -> None:
+        while self._unsaved:
+            await asyncio.sleep(_SAVE_LATER_S)
+            if self._store.status.ok:
+                await self._save_unsaved()
+
+    async def _save_unsaved(self) -> None:
         for job_id, info in list(self._unsaved.items()):
-            await self._store.update_job(info)
-            self._unsaved.pop(job_id, None)
+            try:
+                await self._store.update_job(info)
+            except StoreError as error:
+                log.debug("job %d: its state could not be stored: %s", job_id, error)
+            else:
+                log.info("job %d: that it is %s is stored now", job_id, info.status.name)
+                if self._unsaved.get(job_id) is info:
+                    del self._unsaved[job_id]
+
+    async def settle(self) -> None:
+        """A last try to store what could not be stored."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.wait([self._saving])
+        await self._save_unsaved()
+        for info in self._unsaved.values():
+            log.error("job %d: that it is %s (%s) is not stored", info.id, info.status.name, info.message)
 
 
 class _Progress:
@@ -236,7 +270,7 @@ class _Progress:
     async def _write(self, info: JobInfo) -> None:
         try:
             await self._store.update_job(info)
-        except (DatabaseDownError, NotActiveError) as error:
+        except StoreError as error:
             log.warning("job %d: its progress could not be stored: %s", info.id, error)
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ from pgqueuer.domain.errors import PgqException
 from pgqueuer.domain.models import Job as Delivery
 
 from squirrel_ioc.config import Settings
-from squirrel_ioc.errors import RefusedError, StoreError
+from squirrel_ioc.errors import DatabaseDownError, RefusedError, StoreError
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._recovery import recover
@@ -44,7 +44,8 @@ MAX_QUEUED = 20
 """Jobs that may wait. More are refused, so that nobody can fill the queue over the network."""
 
 _RECONNECT_S = 1.0
-_STOP_S = 10.0
+_STOP_S = 5.0
+"""For a job to end, once the IOCs have answered or their time is up."""
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Jobs:
         self._task: asyncio.Task[None] | None = None
         self._manager: QueueManager | None = None
         self._stopping = False
+        self._told = ""
 
     @property
     def current(self) -> JobInfo | None:
@@ -112,12 +114,14 @@ class Jobs:
         if self._manager is not None:
             self._manager.shutdown.set()
         if self._task is not None:
-            done, _ = await asyncio.wait([self._task], timeout=_STOP_S)
+            within_s = max(self._settings.ca.timeout_s, self._settings.ca.put_timeout_s) + _STOP_S
+            done, _ = await asyncio.wait([self._task], timeout=within_s)
             if not done:
-                log.error("a job did not stop within %g s; it is cancelled", _STOP_S)
+                log.error("a job did not stop within %g s; it is cancelled", within_s)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        await self._runner.settle()
 
     async def submit(self, request: Request, *, user: str, host: str) -> int:
         """Queue a job and return its id.
@@ -138,11 +142,16 @@ class Jobs:
             await check_export(self._settings, self._store, request)
         row = {f.name: getattr(request, f.name) for f in fields(request)}
         now = datetime.now(UTC)
-        async with self._store.transaction() as connection:
-            job_id = await self._store.create_job(
-                connection, request.kind, row, title=_title(request), user=user, host=host, created=now
-            )
-            await queries(connection).enqueue(ENTRYPOINT, str(job_id).encode())
+        job_id = 0
+        try:
+            async with self._store.transaction() as connection:
+                job_id = await self._store.create_job(
+                    connection, request.kind, row, title=_title(request), user=user, host=host, created=now
+                )
+                await queries(connection).enqueue(ENTRYPOINT, str(job_id).encode())
+        except StoreError:
+            self._runner.disown(job_id)  # it may have been committed, without an answer
+            raise
         if self._board.job(job_id) is None:  # it may be running already
             self._board.publish(
                 JobInfo(job_id, request.kind, JobStatus.PENDING, _title(request), user, host, created=now)
@@ -180,14 +189,16 @@ class Jobs:
         while not self._stopping:
             try:
                 async with self._store.own_connection() as connection:
-                    await self._runner.save_unsaved()
                     manager = self._manager = QueueManager(queries(connection))
                     manager.entrypoint(ENTRYPOINT)(self._deliver)
                     connection.add_termination_listener(self._connection_lost)
                     ready.set()
+                    self._told = ""
                     await manager.run(shutdown_on_listener_failure=True)
             except (StoreError, PgqException) as error:
-                log.warning("the job queue has lost the database: %s", error)
+                if (trouble := str(error) or type(error).__name__) != self._told:
+                    self._told = trouble
+                    log.warning("the job queue has lost the database: %s", trouble)
             except Exception:
                 log.exception("the job queue")
             finally:
@@ -210,6 +221,11 @@ class Jobs:
             except RetryLaterError as retry:
                 await asyncio.sleep(retry.delay_s)
                 continue
+            except DatabaseDownError as error:
+                log.warning("job %d cannot be looked at yet: %s", job_id, error)
+                if not self._stopping:
+                    await asyncio.sleep(_RECONNECT_S)
+                    continue
             except Exception:
                 log.exception("job %d", job_id)
             return

@@ -34,7 +34,7 @@ def _service() -> Iterable[Element]:
     left = (("Version", "VERSION"), ("Role", "ROLE"), ("Database", "DB:STATUS"), ("Answers in", "DB:LATENCY"))
     right = (("Started", "STARTTOD"), ("Up", "UPTIME"), ("Heartbeat", "HEARTBEAT"), ("Clients", "CA_CLNT_CNT"))
     yield from _lines(10, 110, (*left, ("CPU", "SYS_CPU_LOAD"), ("Memory", "MEM_USED")))
-    yield from _lines(225, 190, (*right, ("Channels", "CA_CONN_CNT")))
+    yield from _lines(225, 190, (*right, ("Channels", "CA_CONN_CNT"), ("Trouble", "DB:MSG")))
 
 
 def _lines(x: int, width: int, pvs: Iterable[tuple[str, str]]) -> Iterable[Element]:

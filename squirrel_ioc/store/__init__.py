@@ -1,13 +1,16 @@
 """The store: snapshots, the catalogue and the rows of jobs in PostgreSQL."""
 
 from squirrel_ioc.store.catalogue import StoredCatalogue
+from squirrel_ioc.store.database import APPLICATION, Connection
 from squirrel_ioc.store.embedded import EmbeddedServer
+from squirrel_ioc.store.events import RESYNC, DbStatus, StoreEvent
 from squirrel_ioc.store.inspect import DatabaseReport, inspect
 from squirrel_ioc.store.lease import Lease
 from squirrel_ioc.store.store import Store
-from squirrel_ioc.store.watch import RESYNC, DbStatus, StoreEvent
 
 __all__ = [
+    "APPLICATION",
+    "Connection",
     "Store",
     "StoredCatalogue",
     "DbStatus",

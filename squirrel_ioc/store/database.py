@@ -16,7 +16,7 @@ import asyncpg
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, StoreError
 from squirrel_ioc.store.embedded import EmbeddedServer
-from squirrel_ioc.store.failures import UNREACHABLE, reason, translated
+from squirrel_ioc.store.failures import DISK, UNREACHABLE, reason, translated
 
 __all__ = ["Target", "Database", "Connection", "APPLICATION", "id_or_none"]
 
@@ -30,6 +30,14 @@ _DATABASE: Final = "squirrel"
 _MAKE_DATABASE: Final = "CREATE DATABASE squirrel TEMPLATE template0 ENCODING 'UTF8'"
 _WAIT_FIRST_S: Final = 0.5
 _WAIT_MOST_S: Final = 10.0
+
+_LOCK_S: Final = 10.0
+"""To wait for what somebody else has locked; less where a statement may not take that long."""
+
+_BUSY_S: Final = 2.0
+_BUSY_PAUSE_S: Final = 0.1
+_RELEASE_S: Final = 2.0
+_LET_GO_S: Final = 0.5
 
 _SESSION: Final = {"application_name": APPLICATION, "jit": "off", "timezone": "UTC"}
 
@@ -64,8 +72,12 @@ class Target:
             **where,
             "timeout": self._settings.connect_timeout_s,
             "command_timeout": self._settings.command_timeout_s,
-            "server_settings": _SESSION,
+            "server_settings": {**_SESSION, "lock_timeout": f"{1000 * self._lock_s:.0f}"},
         }
+
+    @property
+    def _lock_s(self) -> float:
+        return min(_LOCK_S, 0.8 * self._settings.command_timeout_s)
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of its own. Raises DatabaseDownError, or StoreError for what waiting would not mend."""
@@ -128,20 +140,40 @@ def _describe(dsn: str) -> str:
     return f"database {name} on {hosts}"
 
 
+class _Use:
+    """Somebody who waits for a connection, or uses one."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+        self.connection: Connection | None = None
+
+    def cut(self) -> None:
+        """Have it fail now. Not by asking the server to cancel: it does not answer."""
+        wait_s = 0.0
+        if self.connection is not None:
+            self.connection.terminate()
+            wait_s = _LET_GO_S
+        self._limit.reschedule(asyncio.get_running_loop().time() + wait_s)
+
+
 class Database:
     """The pool, with every wait bounded and every error translated.
 
-    `trouble` says what is known to be wrong, so that nobody waits for a database that is not there; `on_down` is
-    called when somebody finds out first. `acts` says whether this process may change anything, and `fence` is the last
-    statement of every transaction, which raises NotActiveError when it may not any more.
+    `trouble` says what is known to be wrong, so that nobody waits for a database that is not there, and
+    `write_trouble` also what only keeps it from being written; `on_down` is called when somebody finds out first,
+    `on_disk` when it was the server's disk. `acts` says whether this process may change anything, and `fence` is the
+    last statement of every transaction, which raises NotActiveError when it may not any more.
     """
 
     def __init__(self, pool: asyncpg.Pool, target: Target, connect_timeout_s: float) -> None:
         self.pool = pool
         self._target = target
         self._connect_timeout_s = connect_timeout_s
+        self._uses: set[_Use] = set()
         self.on_down: Callable[[], None] = lambda: None
+        self.on_disk: Callable[[str], None] = lambda _: None
         self.trouble: Callable[[], str] = lambda: ""
+        self.write_trouble: Callable[[], str] = lambda: ""
         self.acts: Callable[[], bool] = lambda: True
         self.fence: Callable[[Connection, str], Awaitable[None]] | None = None
 
@@ -159,13 +191,27 @@ class Database:
         """A connection from the pool. Errors say `doing` what; DatabaseDownError when none answers in time."""
         if trouble := self.trouble():
             raise DatabaseDownError(f"{doing}: {trouble}")
-        try:
-            with translated(doing):
-                async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:
-                    yield connection
-        except DatabaseDownError:
-            self.on_down()
-            raise
+        async with self._in_use(doing) as use:
+            connection = await self._acquire()
+            use.connection = connection
+            try:
+                yield connection
+            finally:
+                # What was done is done, and a connection that cannot be used again is not put back.
+                with suppress(*UNREACHABLE, asyncpg.PostgresError):
+                    await self.pool.release(connection, timeout=min(_RELEASE_S, self._connect_timeout_s))
+
+    async def _acquire(self) -> asyncpg.pool.PoolConnectionProxy:
+        """When others have taken all connections of the server, wait a little for one of our own to get free."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _BUSY_S
+        while True:
+            try:
+                return await self.pool.acquire(timeout=self._connect_timeout_s)
+            except asyncpg.TooManyConnectionsError:
+                if loop.time() > deadline:
+                    raise
+            await asyncio.sleep(_BUSY_PAUSE_S)
 
     @asynccontextmanager
     async def own_connection(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
@@ -173,19 +219,40 @@ class Database:
 
         Raises NotActiveError when this process may not act: who takes over ends the connections that are there then.
         """
+        if trouble := self.trouble() or self.write_trouble():
+            raise DatabaseDownError(f"{doing}: {trouble}")
+        async with self._in_use(doing) as use:
+            use.connection = connection = await self._target.connect()
+            try:
+                if not self.acts():
+                    raise NotActiveError(f"{doing}: this service is not the active one")
+                yield connection
+            finally:
+                with suppress(*UNREACHABLE, asyncpg.PostgresError):
+                    await connection.close(timeout=min(_RELEASE_S, self._connect_timeout_s))
+
+    @asynccontextmanager
+    async def _in_use(self, doing: str) -> AsyncIterator[_Use]:
+        use = None
         try:
             with translated(doing):
-                connection = await self._target.connect()
-                try:
-                    if not self.acts():
-                        raise NotActiveError(f"{doing}: this service is not the active one")
-                    yield connection
-                finally:
-                    with suppress(*UNREACHABLE, asyncpg.PostgresError):
-                        await connection.close(timeout=self._connect_timeout_s)
-        except DatabaseDownError:
+                async with asyncio.timeout(None) as limit:
+                    use = _Use(limit)
+                    self._uses.add(use)
+                    try:
+                        yield use
+                    finally:
+                        self._uses.discard(use)
+        except DatabaseDownError as exc:
+            if isinstance(exc.__cause__, DISK):
+                self.on_disk(reason(exc.__cause__))
             self.on_down()
             raise
+
+    def cut(self) -> None:
+        """End all that is under way: the server does not answer, and may not for long."""
+        for use in tuple(self._uses):
+            use.cut()
 
     @asynccontextmanager
     async def transaction(self, doing: str, existing: Connection | None = None) -> AsyncIterator[Connection]:
@@ -196,6 +263,8 @@ class Database:
             return
         if not self.acts():
             raise NotActiveError(f"{doing}: this service is not the active one")
+        if trouble := self.write_trouble():
+            raise DatabaseDownError(f"{doing}: {trouble}")
         async with self.connection(doing) as connection, connection.transaction():
             yield connection
             if self.fence is not None:

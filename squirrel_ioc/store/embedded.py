@@ -19,7 +19,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,6 +167,7 @@ class EmbeddedServer:
         # Whoever was killed while making the data leaves half of them, and this file.
         unfinished = self._state_dir / "postgres.unfinished"
         if unfinished.exists():
+            self._end_making()
             shutil.rmtree(self._data, ignore_errors=True)
         elif not self.exists:
             unfinished.touch()
@@ -183,6 +184,20 @@ class EmbeddedServer:
                 os.chown(self._socket_dir, pwd.getpwnam(self._server.system_user).pw_uid, -1)
             self._socket_dir.chmod(0o700)
 
+    def _end_making(self) -> None:
+        """What was making the data goes on without whoever was killed, and at its end removes what is not complete."""
+        makers = []
+        for name in ("initdb", "postgres"):  # in this order: the first starts the second
+            for process in psutil.process_iter(("name", "cmdline", "cwd")):
+                place = [process.info["cwd"], *(process.info["cmdline"] or ())]
+                if process.info["name"] == name and str(self._data) in place:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+                    makers.append(process)
+        _, left = psutil.wait_procs(makers, _STOP_S)
+        if any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left):
+            raise StoreError(f"embedded database in {self._data}: somebody is making it")
+
     def _ensure_running(self) -> None:
         if self._process() is not None:
             self._wait_ready()
@@ -191,7 +206,13 @@ class EmbeddedServer:
         options = {**self._options, "unix_socket_directories": str(self._socket_dir)}
         arguments = " ".join(f"-c {shlex.quote(f'{key}={value}')}" for key, value in options.items())
         _log.info("starting the embedded database in %s", self._data)
-        self._pg_ctl("-w", "-t", str(_START_S), "-o", arguments, "-l", "log", "start")
+        try:
+            self._pg_ctl("-w", "-t", str(_START_S), "-o", arguments, "-l", "log", "start")
+        except DatabaseDownError:
+            # The one that was being started when its service was killed may have come first.
+            if self._process() is None:
+                raise
+            self._wait_ready()
 
     def _wait_ready(self) -> None:
         """A server that is still recovering from a crash refuses connections."""

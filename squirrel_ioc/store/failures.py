@@ -11,7 +11,7 @@ import asyncpg
 
 from squirrel_ioc.errors import DatabaseDownError, StoreError
 
-__all__ = ["translated", "reason", "UNREACHABLE"]
+__all__ = ["translated", "reason", "UNREACHABLE", "DISK"]
 
 UNREACHABLE: Final = (
     OSError,
@@ -25,6 +25,23 @@ UNREACHABLE: Final = (
 )
 """What asyncpg raises when there is no server, when it goes away, shuts down, starts up, or does not answer."""
 
+DISK: Final = (asyncpg.DiskFullError, asyncpg.PostgresIOError)
+"""What says that the server cannot write to its disk."""
+
+# Classes of SQLSTATE in words, the narrow ones first. All are faults that pass, or that somebody mends at the server;
+# what was asked is not to blame, and may well succeed later.
+_FAULTS: Final[tuple[tuple[type[asyncpg.PostgresError], str], ...]] = (
+    (asyncpg.TooManyConnectionsError, "the database has no connection left"),
+    (asyncpg.QueryCanceledError, "the database has cancelled it"),
+    (asyncpg.DiskFullError, "the disk of the database is full"),
+    (asyncpg.InsufficientResourcesError, "the database is short of resources"),
+    (asyncpg.ReadOnlySQLTransactionError, "the database is read-only"),
+    (asyncpg.LockNotAvailableError, "somebody else has locked a table of the database for too long"),
+    (asyncpg.PostgresSystemError, "the database has trouble with its computer"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "the database refuses the login"),
+    (asyncpg.TransactionRollbackError, "others were changing the same in the database"),
+)
+
 
 def reason(exc: BaseException) -> str:
     """An error in words; some have none of their own, and some speak of the inside of asyncpg."""
@@ -35,12 +52,18 @@ def reason(exc: BaseException) -> str:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise DatabaseDownError when the database does not answer, StoreError when it refuses; both say `doing` what."""
+    """Raise DatabaseDownError when the database does not answer or has a fault, StoreError when it refuses what was
+    asked; both say `doing` what."""
     try:
         yield
-    except UNREACHABLE as exc:
+    except (*UNREACHABLE, asyncpg.PostgresError) as exc:
         if isinstance(exc, ValueError):  # how asyncpg's own error says that an argument does not fit its type
             raise StoreError(f"{doing}: {exc}") from exc
-        raise DatabaseDownError(f"{doing}: the database does not answer ({reason(exc)})") from exc
-    except (asyncpg.PostgresError, UnicodeError, OverflowError) as exc:
+        for kind, words in _FAULTS:
+            if isinstance(exc, kind):
+                raise DatabaseDownError(f"{doing}: {words} ({exc})") from exc
+        if isinstance(exc, UNREACHABLE):
+            raise DatabaseDownError(f"{doing}: the database does not answer ({reason(exc)})") from exc
+        raise StoreError(f"{doing}: {exc}") from exc
+    except (UnicodeError, OverflowError) as exc:
         raise StoreError(f"{doing}: {exc}") from exc

@@ -26,6 +26,7 @@ UPDATE job SET status = $2, attempt = $3, done = $4, total = $5, percent = $6, m
     finished = CASE WHEN $10 THEN coalesce($11, clock_timestamp()) END
 WHERE id = $1 AND finished IS NULL RETURNING id
 """
+_NOTE = "UPDATE job SET total = $2, result = $3 WHERE id = $1 AND finished IS NULL"
 _ONE = "SELECT" + _COLUMNS + "FROM job WHERE id = $1"
 _REQUEST = "SELECT request FROM job WHERE id = $1"
 _RECENT = "SELECT" + _COLUMNS + "FROM job ORDER BY id DESC LIMIT $1"
@@ -75,6 +76,10 @@ class JobRows:
             if changed is None and await c.fetchval(_ONE, job_id) is None:
                 raise StoreError(f"job {info.id} does not exist")
         return changed is not None
+
+    async def note(self, job_id: int, total: int, result: Mapping[str, Any], connection: Connection) -> None:
+        """See `Store.note_job`."""
+        await connection.execute(_NOTE, id_or_none(job_id), total, _to_json(result))
 
     async def get(self, job_id: int) -> JobInfo | None:
         """See `Store.job`."""

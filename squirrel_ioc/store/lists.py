@@ -72,6 +72,14 @@ class ChannelLists:
         self._ids: WeakKeyDictionary[ChannelList, int] = WeakKeyDictionary()
         self._recent: OrderedDict[int, ChannelList] = OrderedDict()
 
+    def forget(self) -> None:
+        """Look everything up again: a server that took another's place may lack the last of what that had."""
+        # Anew, not emptied: somebody may be in the middle of using them.
+        self._names = {}
+        self._lists = WeakValueDictionary()
+        self._ids = WeakKeyDictionary()
+        self._recent = OrderedDict()
+
     async def ensure(self, connection: Connection, channels: ChannelList) -> tuple[int, ChannelList]:
         """The number of a list, made when the database has not seen it, and the list with its channels' numbers.
 
@@ -129,11 +137,11 @@ class ChannelLists:
 
     async def names(self, connection: Connection, ids: NDArray[np.int32]) -> tuple[str, ...]:
         """The names of channels."""
-        wanted = ids.tolist()
-        missing = [i for i in wanted if i not in self._names]
+        wanted, known = ids.tolist(), self._names
+        missing = [i for i in wanted if i not in known]
         if missing:
-            self._names.update({row["id"]: row["name"] for row in await connection.fetch(_NAMES, missing)})
-        return tuple(map(self._names.__getitem__, wanted))
+            known.update({row["id"]: row["name"] for row in await connection.fetch(_NAMES, missing)})
+        return tuple(map(known.__getitem__, wanted))
 
     async def drop_unused(self, connection: Connection, list_id: int) -> None:
         """Remove a list that nothing refers to any more. To be called in a transaction."""
@@ -142,7 +150,7 @@ class ChannelLists:
             # Forgotten before the commit: should that fail, the list is only read again.
             self._recent.pop(list_id, None)
             if (kept := self._lists.pop(list_id, None)) is not None:
-                del self._ids[kept]
+                self._ids.pop(kept, None)
 
     def _touch(self, list_id: int, channels: ChannelList) -> None:
         self._recent[list_id] = channels

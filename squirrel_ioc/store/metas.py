@@ -38,14 +38,22 @@ class Metas:
         self._metas: dict[int, Meta] = {}
         self._last: tuple[tuple[Meta, ...], NDArray[np.int32]] = ((), np.zeros(0, np.int32))
 
+    def forget(self) -> None:
+        """Look everything up again: a server that took another's place may lack the last of what that had."""
+        # Anew, not emptied: somebody may be in the middle of using them.
+        self._ids = {}
+        self._metas = {}
+        self._last = (), np.zeros(0, np.int32)
+
     async def ensure(self, connection: Connection, metas: tuple[Meta, ...]) -> NDArray[np.int32]:
         """The numbers of meta data, int32. In a transaction; call `remember` with the result once it is committed."""
         known, numbers = self._last
         if metas is known:
             return numbers
-        new = [m for m in dict.fromkeys(metas) if m not in self._ids]
+        ids = self._ids
+        new = [m for m in dict.fromkeys(metas) if m not in ids]
         added = await self._store(connection, new) if new else {}
-        return np.array([added.get(m) or self._ids[m] for m in metas], np.int32)
+        return np.array([added.get(m) or ids[m] for m in metas], np.int32)
 
     def remember(self, metas: tuple[Meta, ...], numbers: NDArray[np.int32]) -> None:
         """These meta data are in the database under these numbers."""
@@ -61,16 +69,17 @@ class Metas:
     ) -> tuple[tuple[Meta, ...], NDArray[np.int32]]:
         """The meta data of a stored column, and the column as indices into them. NO_META comes first."""
         used = np.flatnonzero(np.bincount(stored)) if len(stored) else np.zeros(0, np.int64)
-        missing = [i for i in used.tolist() if i not in self._metas]
+        known, ids = self._metas, self._ids
+        missing = [i for i in used.tolist() if i not in known]
         if missing:
             for row in await connection.fetch(_LOAD, missing):
                 meta = _from_row(row)
-                self._metas[row["id"]] = meta
-                self._ids[meta] = row["id"]
+                known[row["id"]] = meta
+                ids[meta] = row["id"]
         index: dict[Meta, int] = {NO_META: 0}
         table = np.zeros(int(used[-1]) + 1 if len(used) else 0, np.int32)
         try:
-            table[used] = [index.setdefault(self._metas[i], len(index)) for i in used.tolist()]
+            table[used] = [index.setdefault(known[i], len(index)) for i in used.tolist()]
         except KeyError as exc:
             raise StoreError(f"there is no meta data {exc} in the database") from None
         return tuple(index), table[stored]

@@ -128,6 +128,7 @@ async def _lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """One program migrates a database at a time."""
     with translated("lock of the database migrations"):
         try:
+            await connection.execute("SET lock_timeout = 0")
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY, timeout=_LOCK_S)
         except TimeoutError:
             raise StoreError("another program has been migrating the database for too long") from None
@@ -137,3 +138,4 @@ async def _lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
         if not connection.is_closed():
             with translated("lock of the database migrations"):
                 await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+                await connection.execute("RESET lock_timeout")

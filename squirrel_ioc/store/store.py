@@ -23,6 +23,7 @@ from squirrel_ioc.resources import migrations_dir
 from squirrel_ioc.store.catalogue import Catalogues, StoredCatalogue
 from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
+from squirrel_ioc.store.events import RESYNC, DbStatus, StoreEvent
 from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.jobs import JobRows
 from squirrel_ioc.store.keys import Keys
@@ -32,7 +33,7 @@ from squirrel_ioc.store.metas import Metas
 from squirrel_ioc.store.migrations import migrate, pending, read_migrations
 from squirrel_ioc.store.snapshots import Snapshots
 from squirrel_ioc.store.transfer import Transfer
-from squirrel_ioc.store.watch import DbStatus, StoreEvent, Watch
+from squirrel_ioc.store.watch import Watch
 
 __all__ = ["Store"]
 
@@ -51,7 +52,8 @@ class Store:
     many snapshots as one.
 
     Every method raises DatabaseDownError when the database does not answer within `connect_timeout_s` or
-    `command_timeout_s` of the settings, and StoreError when it refuses; both say what was being done.
+    `command_timeout_s` of the settings, or at once when it is known to be away; also when it is read-only, full, or
+    locked by somebody. It raises StoreError when it refuses what was asked. Both say what was being done.
     """
 
     def __init__(
@@ -62,14 +64,18 @@ class Store:
         self._database = database
         self._watch = watch
         self._embedded = embedded
-        lists, metas = ChannelLists(), Metas()
+        self._lists, self._metas = lists, metas = ChannelLists(), Metas()
         self._snapshots = Snapshots(database, lists, metas)
         self._catalogues = Catalogues(database, lists)
         self._jobs = JobRows(database)
         self.keys: Final = Keys(database, lists)
         self.transfer: Final = Transfer(database, lists, metas, self._catalogues)
         database.on_down = watch.hurry
+        database.on_disk = watch.disk_trouble
+        watch.on_silent = database.cut
         database.trouble = lambda: "" if watch.status.connected else watch.status.message
+        database.write_trouble = lambda: "" if watch.status.writable else watch.status.message
+        watch.on_event.add(lambda event: self._forget() if event.kind == RESYNC else None)
         if lease is not None:
             database.acts = self.acts
             database.fence = lease.fence
@@ -128,6 +134,10 @@ class Store:
         await self._database.close()
         if self._embedded is not None:
             await _in_thread(self._embedded.stop)
+
+    def _forget(self) -> None:
+        self._lists.forget()
+        self._metas.forget()
 
     async def check_schema(self) -> None:
         """Raises StoreError when the schema is not that of this program: somebody may have changed it meanwhile."""
@@ -274,6 +284,10 @@ class Store:
         Raises StoreError when there is no such job.
         """
         return await self._jobs.update(info, connection)
+
+    async def note_job(self, job_id: int, total: int, result: Mapping[str, Any], connection: Connection) -> None:
+        """Store what a running job has come to so far, in the transaction of `connection`."""
+        await self._jobs.note(job_id, total, result, connection)
 
     async def job(self, job_id: int) -> JobInfo | None:
         """One job."""

@@ -7,25 +7,24 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import asyncpg
 
 from squirrel_ioc.errors import DatabaseDownError, SquirrelError, StoreError
 from squirrel_ioc.store.database import Target
+from squirrel_ioc.store.events import RESYNC, DbStatus, Listeners, StoreEvent
 from squirrel_ioc.store.failures import UNREACHABLE, reason
 
-__all__ = ["DbStatus", "StoreEvent", "Listeners", "Watch", "RESYNC", "SERVICE_KEY", "HOLDER"]
-
-RESYNC: Final = "resync"
-"""Kind of the event that says: the connection was lost, anything may have changed meanwhile."""
+__all__ = ["Watch", "SERVICE_KEY", "HOLDER"]
 
 _CHANNEL: Final = "squirrel_event"
 SERVICE_KEY: Final = 0x5351_524C_0000
 _PERIOD_S: Final = 2.0
 _PING_S: Final = 2.0
 _GRACE_S: Final = 1.0
+_SILENT_S: Final = 2.0
+_TRY_DISK_S: Final = 5.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _TAKE = "SELECT pg_try_advisory_lock($1)"
@@ -37,55 +36,20 @@ WHERE locktype = 'advisory' AND granted AND datname = current_database() AND dat
   AND (classid::bigint << 32) + objid::bigint = $1
 """
 
+_LOOK = "SELECT current_setting('transaction_read_only') = 'on' AS read_only, pg_is_in_recovery() AS replica"
+_WHO = """
+SELECT (SELECT system_identifier FROM pg_control_system()) AS server, oid AS database,
+    to_regclass('snapshot_chunk') IS NULL AS empty
+FROM pg_database WHERE datname = current_database()
+"""
+# As much as a snapshot of 40,000 PVs takes, and nothing that can be compressed. To be taken back.
+_TRY_DISK = """
+INSERT INTO snapshot_chunk SELECT 0, 0, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+    (SELECT decode(string_agg(md5(i::text), ''), 'hex') FROM generate_series(1, 50000) AS i)
+"""
 _TERMINATE = "SELECT pg_terminate_backend($1, 2000)"
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class DbStatus:
-    """How the database is: `latency_s` of the last answer; `message` says what is wrong, or is empty."""
-
-    connected: bool
-    latency_s: float
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class StoreEvent:
-    """A committed change, made by any process: `kind` snapshot, catalogue, job or setting (`id` is its key then),
-    `op` insert, update or delete; or RESYNC."""
-
-    kind: str
-    id: int | str
-    op: str
-
-
-class Listeners(Generic[T]):
-    """Callbacks in the event loop. One that fails is logged, and does not keep the others from being called."""
-
-    def __init__(self) -> None:
-        self._callbacks: list[Callable[[T], None]] = []
-
-    def add(self, callback: Callable[[T], None]) -> Callable[[], None]:
-        """Call back from now on; returns what ends it."""
-        self._callbacks.append(callback)
-
-        def remove() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return remove
-
-    def call(self, value: T) -> None:
-        """Call all."""
-        for callback in tuple(self._callbacks):
-            try:
-                callback(value)
-            except Exception:
-                _log.exception("a listener of the store failed on %s", value)
 
 
 class Watch:
@@ -106,6 +70,11 @@ class Watch:
         self._server_pid = 0
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._who: tuple[int, int] | None = None
+        self._disk_trouble = ""
+        self._silent: asyncio.TimerHandle | None = None
+        self.on_silent: Callable[[], None] = lambda: None
+        """Called when the database has been away for so long that nobody should wait for its answer any more."""
         self.status = DbStatus(False, 0.0, "not connected yet")
         self.on_status: Listeners[DbStatus] = Listeners()
         self.on_event: Listeners[StoreEvent] = Listeners()
@@ -126,6 +95,7 @@ class Watch:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._heard()
         if self._connection is not None:
             # In order, so that the lock is free for the next when this returns.
             try:
@@ -137,6 +107,10 @@ class Watch:
     def hurry(self) -> None:
         """Somebody had an error: look now instead of at the next turn."""
         self._wake.set()
+
+    def disk_trouble(self, problem: str) -> None:
+        """Somebody could not write for want of space: until a try goes well, the database cannot be written."""
+        self._disk_trouble = problem
 
     async def _run(self) -> None:
         failures = 0
@@ -173,10 +147,35 @@ class Watch:
         start = time.perf_counter()
         try:
             async with asyncio.timeout(_PING_S):
-                await connection.execute("SELECT")
+                (look,) = await connection.fetch(_LOOK)
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
             raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
-        self._set(DbStatus(True, time.perf_counter() - start))
+        latency_s = time.perf_counter() - start
+        problem = await self._write_problem(connection, look["read_only"], look["replica"])
+        message = f"{self._target.description} can be read, but not written: {problem}" if problem else ""
+        self._set(DbStatus(True, latency_s, message, not problem))
+
+    async def _write_problem(self, connection: asyncpg.Connection, read_only: bool, replica: bool) -> str:
+        if replica:
+            return "its server is a replica"
+        if read_only:
+            return "its server is set to read-only"
+        if self._disk_trouble:
+            try:
+                async with asyncio.timeout(_TRY_DISK_S):
+                    attempt = connection.transaction()
+                    await attempt.start()
+                    try:
+                        await connection.execute(_TRY_DISK)
+                    finally:
+                        await attempt.rollback()
+            except asyncpg.PostgresError as exc:
+                self._disk_trouble = str(exc)
+            except UNREACHABLE as exc:
+                raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
+            else:
+                self._disk_trouble = ""
+        return self._disk_trouble and f"its disk is full ({self._disk_trouble})"
 
     async def _reconnect(self) -> None:
         if self._restart is not None:
@@ -196,11 +195,22 @@ class Watch:
         try:
             if self._exclusive:
                 await self._be_alone(connection)
+            await self._recognise(connection)
             self._server_pid = connection.get_server_pid()
             await connection.add_listener(_CHANNEL, self._notified)
             connection.add_termination_listener(lambda _: self.hurry())
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
             raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
+
+    async def _recognise(self, connection: asyncpg.Connection) -> None:
+        """Another database in the place of the first: what is known of that would be wrong, or be written into it."""
+        (row,) = await connection.fetch(_WHO)
+        who = row["server"], row["database"]
+        if self._who is None:
+            self._who = who
+        elif who != self._who or row["empty"]:
+            what = "is empty now" if row["empty"] else "is not the one that this service was started with"
+            raise StoreError(f"{self._target.description} {what}: bring the right one back, or start the service again")
 
     async def _be_alone(self, connection: asyncpg.Connection) -> None:
         """Take the lock of the service. One that was killed a moment ago may hold it still, so try for a while."""
@@ -232,10 +242,23 @@ class Watch:
             self._connection = None
         if self.status.connected:
             _log.error("%s", message)
+        if self._silent is None:
+            self._silent = asyncio.get_running_loop().call_later(_SILENT_S, self.on_silent)
         self._set(DbStatus(False, 0.0, message))
 
+    def _heard(self) -> None:
+        if self._silent is not None:
+            self._silent.cancel()
+            self._silent = None
+
     def _set(self, status: DbStatus) -> None:
+        if status.connected:
+            self._heard()
         changed = (status.connected, status.message) != (self.status.connected, self.status.message)
+        if status.connected and status.message and changed:
+            _log.error("%s", status.message)
+        elif status.ok and self.status.connected and not self.status.writable:
+            _log.info("%s can be written again", self._target.description)
         self.status = status
         if changed:
             self.on_status.call(status)

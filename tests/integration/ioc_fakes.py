@@ -139,6 +139,11 @@ class FakeJobs:
 class FakeStatus:
     connected: bool = True
     latency_s: float = 0.0012
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.connected
 
 
 class FakeKeys:
