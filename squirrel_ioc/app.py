@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from squirrel_ioc.areas import Fleet
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
 from squirrel_ioc.jobs import Jobs, LiveCatalogue
-from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.store import Lease, Store
 
 __all__ = ["App"]
@@ -32,7 +33,7 @@ class _Parts:
     """What goes on whether this service works or stands by."""
 
     store: Store
-    machine: Machine
+    machine: Machine | Fleet
     keeper: LiveCatalogue
 
 
@@ -54,6 +55,10 @@ async def _done_before(work: Coroutine[Any, Any, None], end: asyncio.Event) -> b
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _one_area(_catalogue: Catalogue) -> bool:
+    return False
 
 
 def _more(count: int) -> str:
@@ -82,11 +87,18 @@ class App:
             stack.push_async_callback(store.close)
             if store.lease is not None:
                 await store.lease.try_take()
-            machine = Machine(self.settings.ca)
-            await machine.start()
-            stack.push_async_callback(machine.stop)
+            machine: Machine | Fleet
+            machine = here = Machine(self.settings.ca)
+            await here.start()
+            stack.push_async_callback(here.stop)
+            assign: Callable[[Catalogue], bool] = _one_area
+            if self.settings.areas:
+                machine = fleet = Fleet(here, store, self.settings.areas)
+                await fleet.start()
+                stack.push_async_callback(fleet.stop)
+                assign = fleet.assign
 
-            keeper = LiveCatalogue(store, machine, self.settings.catalogue.files)
+            keeper = LiveCatalogue(store, machine, self.settings.catalogue.files, assign=assign)
             stack.push_async_callback(keeper.stop)
             # Who stands by, and takes over later, goes on with the catalogue that is in force then.
             await keeper.start(entries if store.acts() else None)
@@ -123,6 +135,9 @@ class App:
         """Do the work, until `stop` is set or this is cancelled."""
         store, machine, keeper = parts.store, parts.machine, parts.keeper
         async with AsyncExitStack() as stack:
+            if isinstance(machine, Fleet):
+                stack.callback(machine.hand_over)
+                await machine.take_over()
             jobs = Jobs(store, machine, lambda: keeper.current, self.settings)
             stack.push_async_callback(jobs.stop)
             await jobs.start()
@@ -148,7 +163,7 @@ class App:
             ready.set()
             await stop.wait()
 
-    async def _tell_connections(self, machine: Machine, keeper: LiveCatalogue) -> None:
+    async def _tell_connections(self, machine: Machine | Fleet, keeper: LiveCatalogue) -> None:
         """One line in the log when the machine is there, or what is missing of it."""
         settled = await machine.settled(self.settings.ca.connect_timeout_s)
         channels = keeper.current.channels

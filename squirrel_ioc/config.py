@@ -27,6 +27,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from squirrel_ioc._settings_file import read_settings
+from squirrel_ioc.errors import SelectionError
+from squirrel_ioc.model.selection import parse
 
 __all__ = [
     "Settings",
@@ -36,6 +38,7 @@ __all__ = [
     "RestoreSettings",
     "LogSettings",
     "load_settings",
+    "MAX_AREA",
     "MAX_PREFIX",
     "MAX_VIEW",
 ]
@@ -45,6 +48,9 @@ MAX_PREFIX = 20
 
 MAX_VIEW = 12
 """Characters of a view's name, for the same reason."""
+
+MAX_AREA = 39
+"""Characters of an area's name: what a CA string holds."""
 
 # What EPICS base accepts in a record name (dbLexRoutines.c, dbRecordNameValidate), of printable ASCII.
 _RECORD_NAME = re.compile(r"(?![-+\[{])[!#%&(-\-/-~]+")
@@ -132,6 +138,21 @@ def _views(value: tuple[str, ...]) -> tuple[str, ...]:
 def _dsn(value: SecretStr) -> SecretStr:
     if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
         raise ValueError("must be postgresql://user:password@host:port/database")
+    return value
+
+
+def _areas(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not _VIEW.fullmatch(name) or len(name) > MAX_AREA:
+            raise ValueError(f"{name!r} must be 1 to {MAX_AREA} letters, digits, - or _")
+        try:
+            selection = parse(text)
+        except SelectionError as error:
+            raise ValueError(f"{name}: selection {text!r}: {error}") from None
+        if selection.everything:
+            raise ValueError(f"{name}: an empty selection is everything: say '*'")
+        if selection.needs_live:
+            raise ValueError(f"{name}: {text!r} asks for the state of PVs, which does not settle where they belong")
     return value
 
 
@@ -252,6 +273,9 @@ class Settings(BaseSettings):
     )
     views: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_views)] = Field(
         default=(), description="names of private copies of the DIFF, LIST and HIST PVs, one a console"
+    )
+    areas: Annotated[dict[str, str], AfterValidator(_areas)] = Field(
+        default={}, description="parts of the catalogue that workers read and write: a name and a selection each"
     )
     database: DatabaseSettings = DatabaseSettings()
     standby: bool = Field(

@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(_service.run)
+app.command("worker")(_service.worker)
 app.command("demo")(_machine.demo)
 app.command("sim")(_machine.sim)
 app.command("check")(_service.check)

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-__all__ = ["tell_systemd"]
+__all__ = ["serving", "tell_systemd"]
+
+
+@asynccontextmanager
+async def serving(stop: asyncio.Event, ready: asyncio.Event) -> AsyncIterator[None]:
+    """Tell it when the service is ready, and when it stops."""
+
+    async def tell() -> None:
+        await ready.wait()
+        tell_systemd("READY=1")
+        await stop.wait()
+        tell_systemd("STOPPING=1")
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def tell_systemd(message: str) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from squirrel_ioc.config import Settings
     from squirrel_ioc.model.catalogue import Catalogue
 
-__all__ = ["ConfigOption", "JsonOption", "run", "check", "migrate"]
+__all__ = ["ConfigOption", "JsonOption", "run", "worker", "check", "migrate"]
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (YAML).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -29,28 +29,49 @@ def run(
 
     from squirrel_ioc.app import App
     from squirrel_ioc.cli._log import setup_logging
-    from squirrel_ioc.cli._notify import tell_systemd
+    from squirrel_ioc.cli._notify import serving
     from squirrel_ioc.cli._stop import run_until_stopped
     from squirrel_ioc.config import load_settings
 
     settings = load_settings(config)
     setup_logging(settings.log)
 
-    async def tell(stop: asyncio.Event, ready: asyncio.Event) -> None:
-        await ready.wait()
-        tell_systemd("READY=1")
-        await stop.wait()
-        tell_systemd("STOPPING=1")
-
     async def serve(stop: asyncio.Event, ready: asyncio.Event) -> None:
-        telling = asyncio.create_task(tell(stop, ready))
-        try:
+        async with serving(stop, ready):
             await App(settings).run(stop, wait_db=wait_db, ready=ready)
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
 
     run_until_stopped(serve, may_wait=wait_db)
+
+
+def worker(
+    config: ConfigOption,
+    area: Annotated[
+        list[str], typer.Option("--area", "-a", help="An area of the service's settings; may be given several times.")
+    ],
+    wait_db: Annotated[
+        bool, typer.Option("--wait-db", help="Wait for the database instead of giving up when it does not answer.")
+    ] = False,
+) -> None:
+    """Read and write the PVs of areas for the service, until Ctrl-C or SIGTERM.
+
+    Of the settings it needs `database` (or `state_dir`, on the machine of an embedded one), `ca` and `log`.
+    """
+    import asyncio
+
+    from squirrel_ioc.areas import Worker
+    from squirrel_ioc.cli._log import setup_logging
+    from squirrel_ioc.cli._notify import serving
+    from squirrel_ioc.cli._stop import run_until_stopped
+    from squirrel_ioc.config import load_settings
+
+    settings = load_settings(config)
+    setup_logging(settings.log)
+
+    async def work(stop: asyncio.Event, ready: asyncio.Event) -> None:
+        async with serving(stop, ready):
+            await Worker(settings, area).run(stop, wait_db=wait_db, ready=ready)
+
+    run_until_stopped(work, may_wait=wait_db)
 
 
 def check(

@@ -73,12 +73,23 @@ class LiveCatalogue:
     `by` is who wants it.
     """
 
-    def __init__(self, store: Store, machine: Watcher, files: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        machine: Watcher,
+        files: Sequence[Path] = (),
+        *,
+        assign: Callable[[Catalogue], bool] = lambda _: False,
+    ) -> None:
+        """`assign` is called, in a thread, before the channels of a catalogue are to be held. It says whether the
+        machine must be told, even if all are held already.
+        """
         self.current = Catalogue.of(())
         self.inventory = Inventory()
         self._store = store
         self._machine = machine
         self._files = tuple(files)
+        self._assign = assign
         self._held = self.current.channels
         self._users: CatalogueUsers | None = None
         self._listeners: list[Callable[[CatalogueChange], None]] = []
@@ -187,7 +198,7 @@ class LiveCatalogue:
         """Go over to it, and return its channels that were not held so far."""
         catalogue = stored.catalogue
         both, new, made = await asyncio.to_thread(_prepare, self._held, self.current, catalogue)
-        if len(new):
+        if await asyncio.to_thread(self._assign, catalogue) or len(new):
             await self._machine.watch(both)
             self._held = both
         # From here on nobody starts a job with what was in force so far.

@@ -133,11 +133,15 @@ class Frame:
         """The frame of these rows, which must be ascending; `channels` saves making their list again."""
         if len(rows) == len(self):
             return self if channels is None or channels is self.channels else replace(self, channels=channels)
+        return self.reordered(rows, self.channels.take(rows) if channels is None else channels)
+
+    def reordered(self, rows: NDArray[np.intp], channels: ChannelList) -> Frame:
+        """The frame of these rows, in any order; `channels` is their list."""
         positions = self.side_position[rows] if len(self.side_row) else np.full(len(rows), -1, np.int64)
         has_bytes = positions >= 0
         positions = positions[has_bytes]
         return Frame(
-            self.channels.take(rows) if channels is None else channels,
+            channels,
             self.state[rows],
             self.dbf[rows],
             self.count[rows],

@@ -71,6 +71,8 @@ class State(IntEnum):
     NO_READ_ACCESS = 4
     ERROR = 5
     IOC_OPEN = 6
+    NO_WORKER = 7
+    """No worker of its area has answered."""
 
     @property
     def reason(self) -> str:
@@ -86,6 +88,7 @@ _STATE_REASON: Final = {
     State.NO_READ_ACCESS: "no read access",
     State.ERROR: "read refused by the IOC",
     State.IOC_OPEN: "skipped: its IOC did not answer before",
+    State.NO_WORKER: "no worker of its area answers",
 }
 
 
@@ -107,6 +110,10 @@ class WriteState(IntEnum):
     """Not sent: its IOC is known not to answer."""
     BUSY = 7
     """Not sent: an earlier write of the PV, which timed out, has still not completed."""
+    NO_WORKER = 8
+    """Not sent: no worker of its area has answered."""
+    LOST = 9
+    """The worker that was to send it does not answer any more: it may have been sent, and take effect."""
     DROPPED = 10
     """Sent, and the connection was lost before it completed: it may have taken effect."""
 
@@ -125,6 +132,8 @@ _WRITE_REASON: Final = {
     WriteState.REFUSED: "write refused by the IOC",
     WriteState.IOC_OPEN: "skipped: its IOC did not answer before",
     WriteState.BUSY: "not written: an earlier write has not completed",
+    WriteState.NO_WORKER: "not written: no worker of its area answers",
+    WriteState.LOST: "its worker does not answer any more; it may have been written",
     WriteState.DROPPED: "disconnected before completion; it may have taken effect",
 }
 

@@ -1,0 +1,6 @@
+"""Areas: parts of the catalogue that workers, other processes on this or other machines, read and write."""
+
+from squirrel_ioc.areas.fleet import Fleet
+from squirrel_ioc.areas.worker import Worker
+
+__all__ = ["Fleet", "Worker"]

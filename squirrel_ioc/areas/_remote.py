@@ -1,0 +1,145 @@
+"""The service's side of a part of a job: ask an area's workers, wait with a bound, and know what can have happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from squirrel_ioc.areas._parts import LOST_S, Part, Parts, PartState
+from squirrel_ioc.errors import StoreError
+
+__all__ = ["Answer", "Remote"]
+
+CLAIM_S: Final = 2.0
+"""For a worker to begin."""
+
+LOOK_S: Final = 0.5
+_POLL_S: Final = 0.05
+_STATEMENT_S: Final = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What came of a part: its `result`, or None, and then whether it can have begun."""
+
+    result: bytes | None
+    begun: bool = False
+    reason: str = ""
+
+
+class Remote:
+    """Asks for parts. `told` is to be called with what the workers tell of them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._waiting: dict[UUID, asyncio.Event] = {}
+
+    def told(self, part_id: str) -> None:
+        """A worker says that it is further, or has ended."""
+        event = self._waiting.get(UUID(hex=part_id))
+        if event is not None:
+            event.set()
+
+    async def ask(self, part: Part, progress: Callable[[int], None], abort: Callable[[], bool]) -> Answer:
+        """Have a part done. `progress` is called with the rows that are done. Once `abort` says True, it ends before
+        its next write, and the answer says what was done.
+
+        An answer comes as soon as it is there, or it is clear that none will: after CLAIM_S when no worker begins,
+        after LOST_S when the one that has is not heard of, or the database.
+        """
+        event = self._waiting[part.id] = asyncio.Event()
+        try:
+            async with asyncio.timeout(_STATEMENT_S):
+                await self._parts.ask(part)
+            answer = await _Wait(self._parts, part.id, event, progress, abort).answer()
+        except (StoreError, TimeoutError) as error:
+            answer = Answer(None, True, f"the database does not answer: {error}" if str(error) else "no answer in time")
+        finally:
+            del self._waiting[part.id]
+        if answer.result is None:
+            _log.warning("area %s: no %s: %s", part.area, part.kind, answer.reason)
+        return answer
+
+
+class _Wait:
+    def __init__(
+        self,
+        parts: Parts,
+        part_id: UUID,
+        event: asyncio.Event,
+        progress: Callable[[int], None],
+        abort: Callable[[], bool],
+    ) -> None:
+        self._parts = parts
+        self._id = part_id
+        self._event = event
+        self._progress = progress
+        self._abort = abort
+
+    async def answer(self) -> Answer:
+        loop = asyncio.get_running_loop()
+        begin = heard = loop.time()
+        look_at = begin + LOOK_S
+        cancelled = False
+        while True:
+            told = await self._wait()
+            now = loop.time()
+            if self._abort() and not cancelled:
+                cancelled = True
+                await self._bounded(self._parts.cancel(self._id))
+            elif not told and now < look_at:
+                continue
+            look_at = now + LOOK_S
+            looked, state = await self._bounded(self._parts.look(self._id))
+            if not looked:
+                if now - heard > LOST_S:
+                    return Answer(None, True, "the database does not answer")
+                continue
+            heard = now
+            ended = await self._judge(state, cancelled or now - begin > CLAIM_S)
+            if ended is not None:
+                return ended
+
+    async def _wait(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_S):
+                await self._event.wait()
+        told = self._event.is_set()
+        self._event.clear()
+        return told
+
+    async def _judge(self, state: PartState | None, overdue: bool) -> Answer | None:
+        """What to make of it; None to wait on."""
+        if state is None:
+            return Answer(None, True, "the database server has lost it")
+        if state.finished:
+            fetched, answer = await self._bounded(self._parts.fetch(self._id))
+            if not fetched or answer is None:
+                return None
+            error, result = answer
+            return Answer(None, False, error) if error else Answer(result)
+        self._progress(state.done)
+        if not state.claimed:
+            if overdue:
+                withdrawn, done = await self._bounded(self._parts.withdraw(self._id))
+                if withdrawn and done:
+                    return Answer(None, False, "no worker has begun")
+        elif not state.alive:
+            await self._bounded(self._parts.drop(self._id))
+            return Answer(None, True, "its worker does not answer any more")
+        return None
+
+    async def _bounded(self, statement: Any) -> tuple[bool, Any]:
+        """Whether the database has answered, and what."""
+        try:
+            async with asyncio.timeout(_STATEMENT_S):
+                return True, await statement
+        except (StoreError, TimeoutError):
+            return False, None

@@ -1,0 +1,395 @@
+"""The machine in parts: what belongs to an area is read and written by its workers, the rest by the service itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squirrel_ioc.areas._directory import Directory
+from squirrel_ioc.areas._pack import frame_columns, pack, unpack, unpack_frame
+from squirrel_ioc.areas._parts import CHANNEL, LOST_S, AreaList, Part, Parts, message
+from squirrel_ioc.areas._remote import Answer, Remote
+from squirrel_ioc.areas._split import HERE, Assignment, Share, Shares, joined
+from squirrel_ioc.areas._together import Columns, iocs_together
+from squirrel_ioc.ca import IocState, Live, Machine
+from squirrel_ioc.errors import NotActiveError, StoreError
+from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.values import State, WriteState
+from squirrel_ioc.store import Store
+
+__all__ = ["Fleet"]
+
+LOOK_S: Final = 1.0
+"""Between two looks at who works, when nobody tells anything."""
+
+_RETRY_S: Final = 1.0
+_VERSIONS: Final = 3
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+Abort = Callable[[], bool]
+
+
+class Fleet:
+    """Stands where a `Machine` does, and uses one for what belongs to no area."""
+
+    def __init__(self, machine: Machine, store: Store, areas: Mapping[str, str]) -> None:
+        self._machine = machine
+        self._store = store
+        self._parts = Parts(store)
+        self._remote = Remote(self._parts)
+        self._directory = Directory(self._parts)
+        self._assignment = Assignment(areas)
+        self._shares = Shares(self._assignment)
+        self._lists: dict[str, dict[int, ChannelList]] = {name: {} for name in areas}
+        self._held = ChannelList.of(())
+        self._serving = False
+        self._unpublished = True
+        self._listeners: list[Callable[[], None]] = []
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        machine.listen(self._tell)
+
+    @property
+    def areas(self) -> list[tuple[str, int, int]]:
+        """Name, channels, and living workers of each area."""
+        lists = self._shares.lists
+        return [
+            (name, len(lists[name][1]) if name in lists else 0, self._directory.count(name))
+            for name in self._assignment.names
+        ]
+
+    async def start(self) -> None:
+        """Follow the workers."""
+        self._task = asyncio.create_task(self._follow(), name="areas")
+
+    async def stop(self) -> None:
+        """Follow them no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def take_over(self) -> None:
+        """This service works from now on: end what an earlier one has begun, and tell the workers their channels.
+
+        Raises StoreError.
+        """
+        self._serving = True
+        running = await self._parts.cancel_all()
+        deadline = asyncio.get_running_loop().time() + LOST_S
+        while running and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+            running = await self._parts.cancel_all()
+        await self._parts.drop_all()
+        await self._parts.forget_workers()
+        await self._publish()
+        await self._directory.look(self._lists)
+
+    def hand_over(self) -> None:
+        """This service does not work any more."""
+        self._serving = False
+
+    # Who holds which channels
+
+    def assign(self, catalogue: Catalogue) -> bool:
+        """Settle where the channels of a catalogue belong, before they are watched; whether any has moved."""
+        return self._assignment.assign(catalogue)
+
+    async def watch(self, channels: ChannelList) -> None:
+        """Hold exactly these from now on, here or in the areas."""
+        self._held = channels
+        self._unpublished = True
+        self._shares.forget()
+        await self._machine.watch(self._shares.of(channels).here_of(channels))
+        if self._serving:
+            try:
+                await self._publish()
+            except StoreError as error:
+                _log.warning("the workers do not know their channels yet: %s", error)
+                self._wake.set()
+
+    async def _publish(self) -> None:
+        held = self._held
+        split = self._assignment.split(held)
+        names = {name: tuple(held.array[split.get(name, ())].tolist()) for name in self._assignment.names}
+        versions = await self._parts.publish(names)
+        self._unpublished = held is not self._held
+        lists = {}
+        for name, version in versions.items():
+            known = self._lists[name]
+            if version not in known:
+                known[version] = ChannelList.of(names[name])
+                for old in sorted(known)[:-_VERSIONS]:
+                    del known[old]
+            lists[name] = AreaList(name, version, names[name]), known[version]
+        self._shares.set(lists)
+        self._tell()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with self._store.own_connection() as connection:
+                    await connection.add_listener(CHANNEL, self._told)
+                    connection.add_termination_listener(lambda _: self._wake.set())
+                    while not connection.is_closed():
+                        if self._serving and self._unpublished:
+                            await self._publish()
+                        if await self._directory.look(self._lists):
+                            self._tell()
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(LOOK_S):
+                                await self._wake.wait()
+                        self._wake.clear()
+            except NotActiveError:
+                pass  # stands by
+            except StoreError as error:
+                _log.warning("the workers are not heard of: %s", error)
+            except Exception:  # the boundary of the task: it has to go on
+                _log.exception("following the workers")
+            await asyncio.sleep(_RETRY_S)
+
+    def _told(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        try:
+            told = message(payload)
+            if told["kind"] == "part":
+                self._remote.told(str(told.get("id")))
+            elif told["kind"] == "worker":
+                self._wake.set()
+        except (StoreError, ValueError) as error:
+            _log.warning("%s", error)
+
+    def _tell(self) -> None:
+        self._moved.set()
+        for callback in tuple(self._listeners):
+            callback()
+
+    # What is known of them
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """As `Machine.listen`; also called when a worker comes, goes or tells something."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def live(self, channels: ChannelList) -> Live:
+        """As `Machine.live`. A channel of an area without a worker is not connected."""
+        known = self._shares.of(channels)
+        if not known.shares:
+            return self._machine.live(channels)
+        columns = Columns(len(channels))
+        columns.put(known.here, self._machine.live(known.here_of(channels)))
+        for share in known.shares:
+            best = self._directory.best(share.area.name)
+            if best is None or not len(share.rows):
+                continue
+            if best.version == share.area.version:
+                columns.put(share.rows, best.live, share.places)
+            elif (old := self._lists[share.area.name].get(best.version)) is not None:
+                places = old.find(channels.take(np.sort(share.rows)))
+                columns.put(np.sort(share.rows)[places >= 0], best.live, places[places >= 0])
+        return columns.live()
+
+    def iocs(self) -> list[IocState]:
+        """As `Machine.iocs`, those of all areas together."""
+        best = [self._directory.best(name) for name in self._assignment.names]
+        return iocs_together([self._machine.iocs(), *(known.iocs for known in best if known is not None)])
+
+    def reset_iocs(self) -> None:
+        """As `Machine.reset_iocs`, in all areas."""
+        self._machine.reset_iocs()
+        task = asyncio.ensure_future(self._parts.reset())
+        task.add_done_callback(_reset_done)
+
+    async def settled(self, timeout_s: float) -> bool:
+        """As `Machine.settled`, in all areas."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._machine.settled(math.inf)
+                while not self.live(self._held).connected.all():
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # Bulk access
+
+    async def refresh(self, channels: ChannelList, *, abort: Abort | None = None) -> None:
+        """As `Machine.refresh`."""
+        known = self._shares.of(channels)
+        progress = _Progress(known.size, None)
+        async with asyncio.TaskGroup() as group:
+            if len(known.here):
+                group.create_task(self._machine.refresh(known.here_of(channels), abort=abort))
+            for share in known.shares:
+                group.create_task(self._ask(share, "refresh", {}, None, progress, abort))
+
+    async def read(
+        self,
+        channels: ChannelList,
+        *,
+        timeout_s: float | None = None,
+        progress: Progress | None = None,
+        abort: Abort | None = None,
+    ) -> Frame:
+        """As `Machine.read`: every area at the same time. A channel of an area that does not answer is NO_WORKER."""
+        known = self._shares.of(channels)
+        if not known.shares:
+            return await self._machine.read(channels, timeout_s=timeout_s, progress=progress, abort=abort)
+        counter = _Progress(known.size, progress)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    self._machine.read(
+                        known.here_of(channels), timeout_s=timeout_s, progress=counter.of(HERE), abort=abort
+                    )
+                )
+            ]
+            tasks += [
+                group.create_task(self._read_area(share, channels, timeout_s, counter, abort)) for share in known.shares
+            ]
+        strange = [_not_held(channels, share) for share in known.shares]
+        frames = [task.result() for task in tasks] + strange
+        rows = [known.here, *(s.rows for s in known.shares), *(s.strange for s in known.shares)]
+        return await asyncio.to_thread(joined, frames, rows, channels)
+
+    async def _read_area(
+        self, share: Share, channels: ChannelList, timeout_s: float | None, progress: _Progress, abort: Abort | None
+    ) -> Frame:
+        mine = _list_of(share, channels)
+        answer = await self._ask(share, "read", {}, timeout_s, progress, abort)
+        if answer.result is None and answer.begun and self._directory.count(share.area.name) > 1:
+            # Reading twice does no harm, and another worker may be well.
+            answer = await self._ask(share, "read", {}, timeout_s, progress, abort)
+        if answer.result is None:
+            return Frame.empty(mine, State.NO_WORKER)
+        frame = unpack_frame(await asyncio.to_thread(unpack, answer.result), mine)
+        if abort is None or not abort():
+            # It was not we who stopped it.
+            state = np.where(frame.state == State.NOT_READ, State.NO_WORKER, frame.state)
+            frame = replace(frame, state=state.astype(np.uint8))
+        return frame
+
+    async def write(
+        self,
+        values: Frame,
+        *,
+        timeout_s: float | None = None,
+        progress: Progress | None = None,
+        abort: Abort | None = None,
+        retry: bool = True,
+    ) -> NDArray[np.uint8]:
+        """As `Machine.write`: every area at the same time; returns when all have ended."""
+        known = self._shares.of(values.channels)
+        if not known.shares:
+            return await self._machine.write(values, timeout_s=timeout_s, progress=progress, abort=abort, retry=retry)
+        counter = _Progress(known.size, progress)
+        outcome = np.full(len(values), WriteState.DISCONNECTED, np.uint8)
+
+        async def here() -> None:
+            outcome[known.here] = await self._machine.write(
+                values.take(known.here), timeout_s=timeout_s, progress=counter.of(HERE), abort=abort, retry=retry
+            )
+
+        async def there(share: Share) -> None:
+            outcome[share.rows] = await self._write_area(share, values, retry, timeout_s, counter, abort)
+
+        async with asyncio.TaskGroup() as group:
+            if len(known.here):
+                group.create_task(here())
+            for share in known.shares:
+                group.create_task(there(share))
+        outcome[values.state != State.VALUE] = WriteState.NOT_ISSUED
+        return outcome
+
+    async def _write_area(
+        self,
+        share: Share,
+        values: Frame,
+        retry: bool,
+        timeout_s: float | None,
+        progress: _Progress,
+        abort: Abort | None,
+    ) -> NDArray[np.uint8]:
+        mine = values.reordered(share.rows, _list_of(share, values.channels))
+        columns = frame_columns(mine) | {"retry": np.array(retry)}
+        answer = await self._ask(share, "write", columns, timeout_s, progress, abort)
+        stopped = abort is not None and abort()
+        if answer.result is None:
+            unsent = WriteState.NOT_ISSUED if stopped else WriteState.NO_WORKER
+            return np.full(len(mine), WriteState.LOST if answer.begun else unsent, np.uint8)
+        done = unpack(answer.result)["outcome"]
+        if done.shape != share.rows.shape:
+            raise StoreError(f"area {share.area.name}: a worker has answered with {done.shape} outcomes")
+        # What was not sent although we did not stop it, the worker has left out.
+        return done if stopped else np.where(done == WriteState.NOT_ISSUED, WriteState.NO_WORKER, done).astype(np.uint8)
+
+    async def _ask(
+        self,
+        share: Share,
+        kind: str,
+        columns: Mapping[str, NDArray[Any]],
+        timeout_s: float | None,
+        progress: _Progress,
+        abort: Abort | None,
+    ) -> Answer:
+        area = share.area
+        if not len(share.rows):
+            return Answer(None, False, "none of the channels is known there")
+        if not self._directory.count(area.name):
+            return Answer(None, False, "it has no worker")
+        places = {} if share.places is None else {"rows": share.places}
+        body = await asyncio.to_thread(pack, {**columns, **places})
+        part = Part(uuid4(), area.name, kind, area.version, body, timeout_s)
+        tell = progress.of(area.name)
+        return await self._remote.ask(part, lambda done: tell(done, len(share.rows)), abort or _never)
+
+
+class _Progress:
+    """What the parts have done, together."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done: dict[str, int] = {}
+
+    def of(self, part: str) -> Progress:
+        """For one of them to call."""
+
+        def tell(done: int, _of: int) -> None:
+            if self._progress is not None:
+                self._done[part] = done
+                self._progress(sum(self._done.values()), self._total)
+
+        return tell
+
+
+def _list_of(share: Share, channels: ChannelList) -> ChannelList:
+    """The channels of a share, in its order."""
+    return ChannelList(tuple(channels.array[share.rows].tolist()), channels.ids[share.rows], len(share.rows))
+
+
+def _not_held(channels: ChannelList, share: Share) -> Frame:
+    return Frame.empty(channels.take(share.strange), State.DISCONNECTED)
+
+
+def _never() -> bool:
+    return False
+
+
+def _reset_done(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.warning("the workers could not be told to try every IOC again: %s", error)
