@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any, Protocol
+from ctypes import sizeof
+from typing import Any, Final, Protocol
 
 import numpy as np
 from caproto import DBR_TYPES, CAStatus, ChannelType, native_type
@@ -18,6 +19,9 @@ __all__ = ["Channel", "Subscription"]
 log = logging.getLogger(__name__)
 
 _PAD = b"\0" * 8
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Of elements that a client asks for by number: the longest text as DOUBLE, but not as as many strings."""
 
 
 class Sender(Protocol):
@@ -44,10 +48,17 @@ class Channel:
         pv = self.found.pv
         return int(pv.long_string_max_length if self.found.long_string else pv.max_length)
 
+    def refusal(self, data_type: Any, count: int) -> Any:
+        """The status for a client that asks for too many elements; None when it can have them."""
+        if count > self.max_count:
+            return CAStatus.ECA_BADCOUNT
+        too_long = count * sizeof(DBR_TYPES[native_type(data_type)]) > MAX_ANSWER_BYTES
+        return CAStatus.ECA_TOLARGE if too_long else None
+
     async def read(self, data_type: Any, count: int | None) -> tuple[Any, Any, Elements]:
         """Status, structure and elements for a client that asks for `count` of them, or for all."""
-        if count is not None and count > self.max_count:
-            return CAStatus.ECA_BADCOUNT, None, Elements(b"", 0, 0)
+        if count is not None and (refusal := self.refusal(data_type, count)) is not None:
+            return refusal, None, Elements(b"", 0, 0)
         try:
             structure, elements = await self.found.pv.read(data_type, self.found.long_string)
         except ConversionError as error:

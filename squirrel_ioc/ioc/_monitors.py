@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any, Final
 
 import caproto as ca
 from caproto import CAStatus
 
+from squirrel_ioc.ioc._bounds import MAX_MONITORS, Bounds
 from squirrel_ioc.ioc._channel import Channel, Subscription
 from squirrel_ioc.ioc._outbox import Outbox
 from squirrel_ioc.ioc._wire import ConversionError, Elements
@@ -20,29 +22,56 @@ MAX_SUBSCRIPTIONS: Final = 40_000
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """What caproto keeps of a monitor."""
+
+    sid: int
+    data_type: Any
+    data_count: int
+    subscriptionid: int
+
+
 class Monitors:
     """Makes updates into messages, in the order they come. `protocol` is caproto's state of the circuit."""
 
-    def __init__(self, protocol: Any, outbox: Outbox) -> None:
+    def __init__(self, protocol: Any, outbox: Outbox, bounds: Bounds) -> None:
         self._protocol = protocol
+        self._bounds = bounds
         self._outbox = outbox
         self._all: dict[int, Subscription] = {}
         self._paused = False
         self._missed: dict[Subscription, None] = {}
 
+    def has(self, subscription_id: int) -> bool:
+        """Whether there is such a monitor."""
+        return subscription_id in self._all
+
     def add(self, channel: Channel, command: Any) -> None:
         """Start a monitor: its first update is the present value."""
         if command.subscriptionid in self._all:
             raise ValueError(f"monitor {command.subscriptionid} exists already")
-        if len(self._all) >= MAX_SUBSCRIPTIONS or command.data_count > channel.max_count:
-            status = CAStatus.ECA_BADCOUNT if command.data_count > channel.max_count else CAStatus.ECA_ALLOCMEM
+        if (status := self._refusal(channel, command)) is not None:
             refused = ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=b"monitor refused")
             self._outbox.reply(self._protocol.send(refused))
+            del self._protocol.event_add_commands[command.subscriptionid]
             return
         subscription = Subscription(self, channel, command)
+        # The message itself would keep all the bytes that came with it.
+        self._protocol.event_add_commands[subscription.id] = _Added(
+            channel.sid, command.data_type, command.data_count, subscription.id
+        )
+        self._bounds.monitors += 1
         self._all[subscription.id] = channel.subscriptions[subscription.id] = subscription
         channel.found.pv.subscribers[subscription] = None
         self._send_present(subscription)
+
+    def _refusal(self, channel: Channel, command: Any) -> Any:
+        if (refusal := channel.refusal(command.data_type, command.data_count)) is not None:
+            return refusal
+        if len(self._all) >= MAX_SUBSCRIPTIONS or self._bounds.monitors >= MAX_MONITORS:
+            return CAStatus.ECA_ALLOCMEM
+        return None
 
     def _send_present(self, subscription: Subscription) -> None:
         try:
@@ -53,10 +82,22 @@ class Monitors:
         else:
             subscription.update(structure, elements)
 
+    def _present(self, subscription: Subscription) -> list[Any] | None:
+        """The message of the present value; None when it has become one that is not to be had in this type."""
+        try:
+            value = subscription.pv.encode(subscription.data_type, subscription.long_string)
+            return self._protocol.send(subscription.response(*value))  # type: ignore[no-any-return]
+        except ConversionError as error:
+            log.debug("monitor of %s: %s", subscription.pv.pvname, error)
+            return None
+
     def send_update(self, subscription: Subscription, structure: Any, elements: Elements) -> None:
         """Queue an update, unless the client has asked for silence: then it gets the newest one afterwards."""
         if self._paused:
             self._missed[subscription] = None
+            return
+        if self._outbox.full:
+            self._outbox.update_later(subscription, lambda: self._present(subscription))
             return
         try:
             buffers = self._protocol.send(subscription.response(structure, elements))
@@ -78,7 +119,8 @@ class Monitors:
 
     def end(self, subscription: Subscription) -> None:
         """Send nothing more, not even what is queued."""
-        self._all.pop(subscription.id, None)
+        if self._all.pop(subscription.id, None) is not None:
+            self._bounds.monitors -= 1
         subscription.channel.subscriptions.pop(subscription.id, None)
         subscription.pv.subscribers.pop(subscription, None)
         self._missed.pop(subscription, None)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 from squirrel_ioc.errors import ControlPvError
+from squirrel_ioc.ioc._bounds import Bounds
 from squirrel_ioc.ioc._circuit import Circuit
 from squirrel_ioc.ioc._database import Database
 from squirrel_ioc.ioc._tasks import Tasks
@@ -52,6 +53,7 @@ class CaServer:
         self._clients = Tasks()
         self._writes = Tasks()
         self._beacons = Tasks()
+        self._bounds = Bounds()
         self._warned = -_WARN_EVERY_S
 
     @property
@@ -115,7 +117,7 @@ class CaServer:
             writer.transport.abort()
             return
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        circuit = Circuit(reader, writer, self._database, self._port, self._writes, self._acts)
+        circuit = Circuit(reader, writer, self._database, self._port, self._writes, self._acts, self._bounds)
         self._circuits[circuit] = None
         self._clients.start(self._serve(circuit), f"client {circuit.address}")
 

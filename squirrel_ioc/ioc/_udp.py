@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import psutil
 
@@ -33,6 +33,12 @@ _SEARCH_BODY: Final = struct.pack(">H6x", _MINOR)
 _MAX_DATAGRAM: Final = 1472
 """Of an Ethernet frame."""
 
+_MAX_SEARCHES_BYTES: Final = 8192
+"""Of one datagram; what is behind is not looked at. Clients send no more than an Ethernet frame."""
+
+_MAX_UNSENT_BYTES: Final = 1024 * 1024
+"""Answers that the network has not taken yet. More are not given: clients search again."""
+
 BEACON_PORT: Final = 5065
 _BEACON_FIRST_S: Final = 0.02
 _BEACON_PERIOD_S: Final = 15.0
@@ -44,7 +50,7 @@ def answers(datagram: bytes, port: int, prefix: bytes, known: Callable[[str], bo
     """The datagrams that answer this one; none when nothing in it is ours. Malformed ones are ignored."""
     replies: list[bytes] = []
     sequence = (0, 0)
-    offset, end = 0, len(datagram)
+    offset, end = 0, min(len(datagram), _MAX_SEARCHES_BYTES)
     while offset + _HEADER.size <= end:
         command, size, data_type, _, cid, _ = _HEADER.unpack_from(datagram, offset)
         offset += _HEADER.size
@@ -100,8 +106,9 @@ class _Searches(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         for reply in self._answer(data):
-            if self._reply_from is not None:
-                self._reply_from.sendto(reply, addr)
+            transport: Any = self._reply_from  # typeshed does not know that it can tell its buffer's size
+            if transport is not None and transport.get_write_buffer_size() < _MAX_UNSENT_BYTES:
+                transport.sendto(reply, addr)
 
     def error_received(self, exc: Exception) -> None:
         log.debug("search socket: %s", exc)

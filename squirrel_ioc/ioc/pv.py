@@ -42,6 +42,9 @@ NO_ALARM: Final[Alarm] = (AlarmStatus.NO_ALARM, AlarmSeverity.NO_ALARM)
 _VALUE = SubscriptionType.DBE_VALUE | SubscriptionType.DBE_LOG
 _ALARM = SubscriptionType.DBE_ALARM
 
+_KEPT_BYTES: Final = 64 * 1024
+"""Of an encoding in another type than the PV's own; longer ones are made anew for everybody who asks."""
+
 
 class ReadOnlyError(SquirrelError):
     """A client writes to a PV that says of itself that it cannot be written."""
@@ -204,7 +207,10 @@ class Pv(PvpropertyData):  # type: ignore[misc]  # caproto is not typed
         """The structure and the elements of a DBR type. Raises ConversionError."""
         key = (int(data_type), long_string)
         if (known := self._encoded.get(key)) is None:
-            known = self._encoded[key] = self._encode(data_type, long_string)
+            known = self._encode(data_type, long_string)
+            # Somebody who asks for a long array in each of 35 types is not to fill the memory with it.
+            if native_type(data_type) == self.data_type or len(known[1].data) <= _KEPT_BYTES:
+                self._encoded[key] = known
         return known
 
     def _encode(self, data_type: Any, long_string: bool) -> tuple[Any, Elements]:

@@ -31,7 +31,7 @@ from raw_ca import raw_client
 
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import ControlPvError
-from squirrel_ioc.ioc import ControlIoc, Service, _circuit, _outbox, _server, _udp
+from squirrel_ioc.ioc import ControlIoc, Service, _channels, _outbox, _server, _udp, _writes
 from squirrel_ioc.ioc._scalars import Integer
 from squirrel_ioc.ioc.pv import Pv
 
@@ -235,9 +235,9 @@ async def test_clients_beyond_the_bound_are_turned_away(
 
 
 async def test_channels_and_writes_of_a_client_are_bounded(c: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_circuit, "MAX_CHANNELS", 2)
-    monkeypatch.setattr(_circuit, "MAX_WRITES", 3)
-    monkeypatch.setattr(_circuit, "ACCEPT_S", 0.01)
+    monkeypatch.setattr(_channels, "MAX_CHANNELS", 2)
+    monkeypatch.setattr(_writes, "MAX_WRITES", 3)
+    monkeypatch.setattr(_writes, "ACCEPT_S", 0.01)
     c.jobs.submit_gate = asyncio.Event()
     async with raw_client(c.port) as client:
         await client.hello()
