@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from squirrel_ioc.areas._asked import Asked, WorkerRow
 from squirrel_ioc.areas._pack import unpack_live
-from squirrel_ioc.areas._parts import LOST_S, Parts, WorkerRow
+from squirrel_ioc.areas._parts import LOST_S
 from squirrel_ioc.ca import IocState, Live
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.channels import ChannelList
@@ -34,7 +35,7 @@ class Known:
 class Directory:
     """As last looked up."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Asked) -> None:
         self._parts = parts
         self._workers: dict[int, WorkerRow] = {}
         self._known: dict[int, Known] = {}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from squirrel_ioc.areas._parts import LOST_S, Part, Parts, PartState
+from squirrel_ioc.areas._asked import Asked, PartState
+from squirrel_ioc.areas._parts import LOST_S, Part
 from squirrel_ioc.errors import StoreError
 
 __all__ = ["Answer", "Remote"]
@@ -37,7 +38,7 @@ class Answer:
 class Remote:
     """Asks for parts. `told` is to be called with what the workers tell of them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Asked) -> None:
         self._parts = parts
         self._waiting: dict[UUID, asyncio.Event] = {}
 
@@ -71,7 +72,7 @@ class Remote:
 class _Wait:
     def __init__(
         self,
-        parts: Parts,
+        parts: Asked,
         part_id: UUID,
         event: asyncio.Event,
         progress: Callable[[int], None],

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from squirrel_ioc.areas._held import Held
 from squirrel_ioc.areas._pack import pack, pack_frame, unpack, unpack_frame
-from squirrel_ioc.areas._parts import LOST_S, Part, Parts
+from squirrel_ioc.areas._parts import LOST_S, Part
+from squirrel_ioc.areas._taken import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.errors import StoreError
 
@@ -39,7 +40,7 @@ def _clock() -> float:
 class Run:
     """One part. `cancelled` may be set at any time."""
 
-    def __init__(self, parts: Parts, part_id: UUID, worker_id: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, parts: Taken, part_id: UUID, worker_id: int, stopping: Callable[[], bool]) -> None:
         self.id = part_id
         self.cancelled = False
         self._parts = parts

@@ -7,25 +7,23 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from squirrel_ioc.areas._asked import Asked
+from squirrel_ioc.areas._bulk import Abort, Bulk, Progress
 from squirrel_ioc.areas._directory import Directory
-from squirrel_ioc.areas._pack import frame_columns, pack, unpack, unpack_frame
-from squirrel_ioc.areas._parts import CHANNEL, LOST_S, AreaList, Part, Parts, message
-from squirrel_ioc.areas._remote import Answer, Remote
-from squirrel_ioc.areas._split import HERE, Assignment, Share, Shares, joined
+from squirrel_ioc.areas._parts import CHANNEL, LOST_S, AreaList, message
+from squirrel_ioc.areas._remote import Remote
+from squirrel_ioc.areas._split import Assignment, Shares
 from squirrel_ioc.areas._together import Columns, iocs_together
 from squirrel_ioc.ca import IocState, Live, Machine
 from squirrel_ioc.errors import NotActiveError, StoreError
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
-from squirrel_ioc.model.values import State, WriteState
 from squirrel_ioc.store import Store
 
 __all__ = ["Fleet"]
@@ -38,9 +36,6 @@ _VERSIONS: Final = 3
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
-Abort = Callable[[], bool]
-
 
 class Fleet:
     """Stands where a `Machine` does, and uses one for what belongs to no area."""
@@ -48,11 +43,12 @@ class Fleet:
     def __init__(self, machine: Machine, store: Store, areas: Mapping[str, str]) -> None:
         self._machine = machine
         self._store = store
-        self._parts = Parts(store)
+        self._parts = Asked(store)
         self._remote = Remote(self._parts)
         self._directory = Directory(self._parts)
         self._assignment = Assignment(areas)
         self._shares = Shares(self._assignment)
+        self._bulk = Bulk(machine, self._shares, self._directory, self._remote)
         self._lists: dict[str, dict[int, ChannelList]] = {name: {} for name in areas}
         self._held = ChannelList.of(())
         self._serving = False
@@ -229,13 +225,7 @@ class Fleet:
 
     async def refresh(self, channels: ChannelList, *, abort: Abort | None = None) -> None:
         """As `Machine.refresh`."""
-        known = self._shares.of(channels)
-        progress = _Progress(known.size, None)
-        async with asyncio.TaskGroup() as group:
-            if len(known.here):
-                group.create_task(self._machine.refresh(known.here_of(channels), abort=abort))
-            for share in known.shares:
-                group.create_task(self._ask(share, "refresh", {}, None, progress, abort))
+        await self._bulk.refresh(channels, abort)
 
     async def read(
         self,
@@ -246,42 +236,7 @@ class Fleet:
         abort: Abort | None = None,
     ) -> Frame:
         """As `Machine.read`: every area at the same time. A channel of an area that does not answer is NO_WORKER."""
-        known = self._shares.of(channels)
-        if not known.shares:
-            return await self._machine.read(channels, timeout_s=timeout_s, progress=progress, abort=abort)
-        counter = _Progress(known.size, progress)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    self._machine.read(
-                        known.here_of(channels), timeout_s=timeout_s, progress=counter.of(HERE), abort=abort
-                    )
-                )
-            ]
-            tasks += [
-                group.create_task(self._read_area(share, channels, timeout_s, counter, abort)) for share in known.shares
-            ]
-        strange = [_not_held(channels, share) for share in known.shares]
-        frames = [task.result() for task in tasks] + strange
-        rows = [known.here, *(s.rows for s in known.shares), *(s.strange for s in known.shares)]
-        return await asyncio.to_thread(joined, frames, rows, channels)
-
-    async def _read_area(
-        self, share: Share, channels: ChannelList, timeout_s: float | None, progress: _Progress, abort: Abort | None
-    ) -> Frame:
-        mine = _list_of(share, channels)
-        answer = await self._ask(share, "read", {}, timeout_s, progress, abort)
-        if answer.result is None and answer.begun and self._directory.count(share.area.name) > 1:
-            # Reading twice does no harm, and another worker may be well.
-            answer = await self._ask(share, "read", {}, timeout_s, progress, abort)
-        if answer.result is None:
-            return Frame.empty(mine, State.NO_WORKER)
-        frame = unpack_frame(await asyncio.to_thread(unpack, answer.result), mine)
-        if abort is None or not abort():
-            # It was not we who stopped it.
-            state = np.where(frame.state == State.NOT_READ, State.NO_WORKER, frame.state)
-            frame = replace(frame, state=state.astype(np.uint8))
-        return frame
+        return await self._bulk.read(channels, timeout_s, progress, abort)
 
     async def write(
         self,
@@ -293,101 +248,7 @@ class Fleet:
         retry: bool = True,
     ) -> NDArray[np.uint8]:
         """As `Machine.write`: every area at the same time; returns when all have ended."""
-        known = self._shares.of(values.channels)
-        if not known.shares:
-            return await self._machine.write(values, timeout_s=timeout_s, progress=progress, abort=abort, retry=retry)
-        counter = _Progress(known.size, progress)
-        outcome = np.full(len(values), WriteState.DISCONNECTED, np.uint8)
-
-        async def here() -> None:
-            outcome[known.here] = await self._machine.write(
-                values.take(known.here), timeout_s=timeout_s, progress=counter.of(HERE), abort=abort, retry=retry
-            )
-
-        async def there(share: Share) -> None:
-            outcome[share.rows] = await self._write_area(share, values, retry, timeout_s, counter, abort)
-
-        async with asyncio.TaskGroup() as group:
-            if len(known.here):
-                group.create_task(here())
-            for share in known.shares:
-                group.create_task(there(share))
-        outcome[values.state != State.VALUE] = WriteState.NOT_ISSUED
-        return outcome
-
-    async def _write_area(
-        self,
-        share: Share,
-        values: Frame,
-        retry: bool,
-        timeout_s: float | None,
-        progress: _Progress,
-        abort: Abort | None,
-    ) -> NDArray[np.uint8]:
-        mine = values.reordered(share.rows, _list_of(share, values.channels))
-        columns = frame_columns(mine) | {"retry": np.array(retry)}
-        answer = await self._ask(share, "write", columns, timeout_s, progress, abort)
-        stopped = abort is not None and abort()
-        if answer.result is None:
-            unsent = WriteState.NOT_ISSUED if stopped else WriteState.NO_WORKER
-            return np.full(len(mine), WriteState.LOST if answer.begun else unsent, np.uint8)
-        done = unpack(answer.result)["outcome"]
-        if done.shape != share.rows.shape:
-            raise StoreError(f"area {share.area.name}: a worker has answered with {done.shape} outcomes")
-        # What was not sent although we did not stop it, the worker has left out.
-        return done if stopped else np.where(done == WriteState.NOT_ISSUED, WriteState.NO_WORKER, done).astype(np.uint8)
-
-    async def _ask(
-        self,
-        share: Share,
-        kind: str,
-        columns: Mapping[str, NDArray[Any]],
-        timeout_s: float | None,
-        progress: _Progress,
-        abort: Abort | None,
-    ) -> Answer:
-        area = share.area
-        if not len(share.rows):
-            return Answer(None, False, "none of the channels is known there")
-        if not self._directory.count(area.name):
-            return Answer(None, False, "it has no worker")
-        places = {} if share.places is None else {"rows": share.places}
-        body = await asyncio.to_thread(pack, {**columns, **places})
-        part = Part(uuid4(), area.name, kind, area.version, body, timeout_s)
-        tell = progress.of(area.name)
-        return await self._remote.ask(part, lambda done: tell(done, len(share.rows)), abort or _never)
-
-
-class _Progress:
-    """What the parts have done, together."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total = total
-        self._progress = progress
-        self._done: dict[str, int] = {}
-
-    def of(self, part: str) -> Progress:
-        """For one of them to call."""
-
-        def tell(done: int, _of: int) -> None:
-            if self._progress is not None:
-                self._done[part] = done
-                self._progress(sum(self._done.values()), self._total)
-
-        return tell
-
-
-def _list_of(share: Share, channels: ChannelList) -> ChannelList:
-    """The channels of a share, in its order."""
-    return ChannelList(tuple(channels.array[share.rows].tolist()), channels.ids[share.rows], len(share.rows))
-
-
-def _not_held(channels: ChannelList, share: Share) -> Frame:
-    return Frame.empty(channels.take(share.strange), State.DISCONNECTED)
-
-
-def _never() -> bool:
-    return False
+        return await self._bulk.write(values, timeout_s, progress, abort, retry)
 
 
 def _reset_done(task: asyncio.Future[None]) -> None:

@@ -15,8 +15,9 @@ from pgqueuer.domain.models import Job as Delivery
 
 from squirrel_ioc.areas._held import Held
 from squirrel_ioc.areas._pack import pack_live
-from squirrel_ioc.areas._parts import CHANNEL, Parts, entrypoint, message
+from squirrel_ioc.areas._parts import CHANNEL, entrypoint, message
 from squirrel_ioc.areas._run import Run, carry_out
+from squirrel_ioc.areas._taken import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, StoreError
@@ -62,7 +63,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             store = await Store.open(self._settings.database, self._settings.state_dir, wait=wait_db, exclusive=False)
             stack.push_async_callback(store.close)
-            self._store, self._parts = store, Parts(store)
+            self._store, self._parts = store, Taken(store)
             self._machine = Machine(self._settings.ca)
             await self._machine.start()
             stack.push_async_callback(self._machine.stop)

@@ -1,0 +1,105 @@
+"""The statements of a worker: what it is to hold, its signs of life, and the parts of jobs that it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from uuid import UUID
+
+from squirrel_ioc.areas._parts import LOST_S, AreaList, Part, tell
+from squirrel_ioc.ca import IocState
+from squirrel_ioc.store import Store
+
+__all__ = ["Taken"]
+
+_LISTS = "SELECT name, version, names FROM area WHERE name = ANY ($1::text[])"
+_NAMES = "SELECT name FROM area ORDER BY position"
+_ENROL = "INSERT INTO area_worker (area, process) VALUES ($1, $2) RETURNING id"
+_TELL = """
+UPDATE area_worker SET seen = clock_timestamp(), version = $2, live_no = live_no + 1, live = $3, iocs = $4
+WHERE id = $1 RETURNING true
+"""
+_RENEW = "UPDATE area_worker SET seen = clock_timestamp() WHERE id = ANY ($1::int[]) RETURNING id"
+_LEAVE = "DELETE FROM area_worker WHERE id = ANY ($1::int[])"
+_WANTED = f"""
+NOT cancelled AND seen > clock_timestamp() - {LOST_S} * interval '1 second'
+AND generation = (SELECT generation FROM service_lease)
+"""
+_CLAIM = f"""
+UPDATE area_part SET worker_id = $2, worked = clock_timestamp() WHERE id = $1 AND worker_id IS NULL AND {_WANTED}
+RETURNING area, kind, version, body, timeout_s
+"""
+_GO_ON = f"""
+UPDATE area_part SET worked = clock_timestamp() WHERE id = $1 AND worker_id = $2 AND {_WANTED} RETURNING true
+"""
+_FURTHER = "UPDATE area_part SET done = $2 WHERE id = $1"
+_ANSWER = "UPDATE area_part SET finished = true, done = $2, error = $3, result = $4 WHERE id = $1"
+
+
+class Taken:
+    """Every method raises StoreError, and DatabaseDownError when the database does not answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def lists(self, areas: Sequence[str]) -> list[AreaList]:
+        """Those of these areas that the service has published."""
+        async with self._store.connection() as c:
+            rows = await c.fetch(_LISTS, list(areas))
+        return [AreaList(r["name"], r["version"], tuple(r["names"].split("\n")) if r["names"] else ()) for r in rows]
+
+    async def area_names(self) -> list[str]:
+        """All areas there are."""
+        async with self._store.connection() as c:
+            return [row["name"] for row in await c.fetch(_NAMES)]
+
+    async def enrol(self, area: str, process: str) -> int:
+        """A worker begins."""
+        async with self._store.connection() as c:
+            return int(await c.fetchval(_ENROL, area, process))
+
+    async def tell_live(self, worker_id: int, version: int, live: bytes, iocs: Sequence[IocState]) -> bool:
+        """What a worker knows; False when it is not enrolled."""
+        states = json.dumps([(i.host, i.channels, i.connected, int(i.status), i.sweep_s) for i in iocs])
+        async with self._store.transaction() as c:
+            if not await c.fetchval(_TELL, worker_id, version, live, states):
+                return False
+            await tell(c, "worker")
+        return True
+
+    async def renew(self, worker_ids: Sequence[int]) -> bool:
+        """It lives; False when it is not enrolled."""
+        async with self._store.connection() as c:
+            return len(await c.fetch(_RENEW, list(worker_ids))) == len(worker_ids)
+
+    async def leave(self, worker_ids: Sequence[int]) -> None:
+        """A worker ends."""
+        async with self._store.transaction() as c:
+            await c.execute(_LEAVE, list(worker_ids))
+            await tell(c, "worker")
+
+    async def claim(self, part_id: UUID, worker_id: int) -> Part | None:
+        """Begin it; None when somebody else has, or nobody wants it any more."""
+        async with self._store.transaction() as c:
+            row = await c.fetchrow(_CLAIM, part_id, worker_id)
+            if row is None:
+                return None
+            await tell(c, "part", id=part_id.hex)
+        return Part(part_id, row["area"], row["kind"], row["version"], row["body"], row["timeout_s"])
+
+    async def go_on(self, part_id: UUID, worker_id: int) -> bool:
+        """Say that it goes on; False when it must not, because nobody waits for it any more."""
+        async with self._store.connection() as c:
+            return bool(await c.fetchval(_GO_ON, part_id, worker_id))
+
+    async def further(self, part_id: UUID, done: int) -> None:
+        """So many rows are done."""
+        async with self._store.connection() as c:
+            await c.execute(_FURTHER, part_id, done)
+            await tell(c, "part", id=part_id.hex)
+
+    async def answer(self, part_id: UUID, done: int, error: str, result: bytes) -> None:
+        """It has ended."""
+        async with self._store.transaction() as c:
+            await c.execute(_ANSWER, part_id, done, error, result)
+            await tell(c, "part", id=part_id.hex)
