@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from squirrel_ioc.errors import DatabaseDownError, RefusedError
 from squirrel_ioc.ioc._client import current_client
@@ -16,12 +16,10 @@ from squirrel_ioc.ioc._results import result_of
 from squirrel_ioc.ioc._selection import selection_writer
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.jobs.restore import ENABLE_SETTING
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, RestoreMode, RestoreRequest, RestoreResult
 
 __all__ = ["ENABLE_SETTING", "RestoreGroup"]
-
-ENABLE_SETTING: Final = "restore.enable"
-"""The key under which the store keeps RESTORE:ENABLE: true or false."""
 
 log = logging.getLogger(__name__)
 

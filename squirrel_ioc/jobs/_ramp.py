@@ -41,11 +41,15 @@ async def ramp(
     start: NDArray[np.float64],
     max_step: NDArray[np.float64],
     step_period: NDArray[np.float64],
+    connection: NDArray[np.int32],
     *,
     abort: AbortCheck,
     moved: Callable[[int, float], None],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Walk every row of `target` from `start`.
+    """Walk every row of `target` from `start`, which was read in that `connection` (see `Live`).
+
+    A row whose connection has been lost since then walks no further, also when it is back: its record may stand
+    anywhere, and a step from there may be a jump.
 
     `moved(arrived, way)` after each round says how many rows walk no more, and which part of all steps is done.
 
@@ -71,7 +75,11 @@ async def ramp(
         last = taken[rows] == steps[rows]
         on_the_way = start[rows] + np.sign(target.number[rows] - start[rows]) * step[rows] * taken[rows]
         values = np.where(last, target.number[rows], on_the_way)
-        outcome = await targets.write(replace(target.take(rows), number=values), abort=abort)
+        outcome = np.full(len(rows), WriteState.DISCONNECTED, np.uint8)
+        held = np.flatnonzero(targets.live(target.channels).connection[rows] == connection[rows])
+        if len(held):
+            step_values = replace(target.take(rows[held]), number=values[held])
+            outcome[held] = await targets.write(step_values, abort=abort, retry=False)
         done = outcome == WriteState.DONE
         reached[rows[done]] = values[done]
         state[rows[~done]] = outcome[~done]

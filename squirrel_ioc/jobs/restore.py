@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.errors import RefusedError, SelectionError
+from squirrel_ioc.jobs._again import ENABLE_SETTING, back_as_something_else, check_enabled
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs._ledger import Ledger, Verdict
 from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
@@ -25,7 +26,7 @@ from squirrel_ioc.model.selection import parse
 from squirrel_ioc.model.snapshot import BACKUP, NewSnapshot, Snapshot
 from squirrel_ioc.model.values import Dbf, State, WriteState
 
-__all__ = ["restore_snapshot"]
+__all__ = ["ENABLE_SETTING", "restore_snapshot"]
 
 _SETTLE_POLL_S = 0.1
 _TITLE_BYTES = 200
@@ -35,8 +36,10 @@ _READ, _WRITE = 10.0, 80.0  # percent of the progress bar that reading and writi
 async def restore_snapshot(job: JobContext, request: RestoreRequest) -> RestoreResult:
     """Write a snapshot's setpoints back.
 
-    Raises RefusedError when there is nothing that could be restored, JobAbortedError with the result so far.
+    Raises RefusedError when there is nothing that could be restored, or restores have been disabled before the first
+    write, JobAbortedError with the result so far.
     """
+    await check_enabled(job.store)
     snapshot = await job.store.snapshot(request.snapshot_id)
     if snapshot is None:
         raise RefusedError(f"snapshot {request.snapshot_id} does not exist")
@@ -91,6 +94,7 @@ class _Restore:
         self._now_rows = np.zeros(0, np.intp)
         self._now = saved
         self._under_way = np.zeros(0, np.intp)
+        self._connection = np.zeros(0, np.int32)
 
     async def carry_out(self) -> None:
         """All of it. Raises JobAbortedError when somebody stops it before the first write."""
@@ -99,6 +103,7 @@ class _Restore:
             self.ledger.settle(self.ledger.open, Verdict.WRITTEN)
             return
         await self.back_up()
+        await check_enabled(self.job.store)
         await self.write()
         if self.request.verify and not self.job.aborted:
             await self.verify()
@@ -113,6 +118,7 @@ class _Restore:
         """Preflight, and a read of what stands on the machine now. Leaves open what is to be written."""
         job, ledger = self.job, self.ledger
         live = job.targets.live(self.saved.channels)
+        self._connection = live.connection
         check_targets(ledger, self.saved, self.entries, job.catalogue, live)
         rows = ledger.open
         saved = self.saved.take(rows)
@@ -178,12 +184,16 @@ class _Restore:
 
     async def _write_order(self, rows: NDArray[np.intp]) -> None:
         target = self.saved.take(rows)
-        start = self._before(rows).number
+        before = self._before(rows)
+        start = before.number
         walk = needs_ramp(target, start, self.job.catalogue.max_step[self.entries[rows]])
         stuck = np.flatnonzero(walk & cannot_ramp(target, start))
         reasons = [f"there are no steps from {start[r]:g} to {target.number[r]:g}" for r in stuck]
         self.ledger.settle(rows[stuck], Verdict.FAILED, reasons)
         walk[stuck] = False
+        other = rows[back_as_something_else(self.job.targets, before)]
+        self.ledger.settle(other, Verdict.FAILED, "its type, size or state labels have changed since it was looked at")
+        walk &= self.ledger.verdict[rows] == Verdict.OPEN
         at_once = np.flatnonzero(~walk & (self.ledger.verdict[rows] == Verdict.OPEN))
         self._under_way = rows
         if len(at_once):
@@ -204,6 +214,7 @@ class _Restore:
             start,
             catalogue.max_step[entries],
             catalogue.step_period[entries],
+            self._connection[rows],
             abort=lambda: self.job.aborted,
             moved=self._ramping(len(rows)),
         )

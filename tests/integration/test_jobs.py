@@ -21,6 +21,7 @@ from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import DatabaseSettings, RestoreSettings, Settings
 from squirrel_ioc.errors import DatabaseDownError, RefusedError
 from squirrel_ioc.jobs import Jobs
+from squirrel_ioc.jobs.restore import ENABLE_SETTING
 from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.job import (
     CompareRequest,
@@ -333,6 +334,37 @@ async def test_what_cannot_be_done_fails_with_the_reason(rig: Rig, request_: Any
     import re
 
     assert re.search(reason, message), message
+
+
+async def test_disabled_after_it_was_asked_for(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot()
+    await put("J:A", 50)
+    # RESTORE:ENABLE was looked at before the job was queued, perhaps by another process.
+    await rig.store.set_setting(ENABLE_SETTING, False)
+    info = await rig.run(RestoreRequest(snapshot_id))
+    assert (info.status, info.message) == (JobStatus.FAILED, "restores are disabled: RESTORE:ENABLE is 0")
+    assert await values("J:A") == [50]
+    await rig.store.set_setting(ENABLE_SETTING, True)
+    assert (await rig.run(RestoreRequest(snapshot_id))).result.written == 1
+
+
+async def test_disabled_before_its_first_write(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.use(ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot()
+    await put("J:A", 50)
+    read = rig.machine.read
+
+    async def disabled_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        await rig.store.set_setting(ENABLE_SETTING, False)
+        return await read(*args, **kwargs)
+
+    monkeypatch.setattr(rig.machine, "read", disabled_meanwhile)
+    info = await rig.run(RestoreRequest(snapshot_id))
+    assert (info.status, info.message) == (JobStatus.FAILED, "restores are disabled: RESTORE:ENABLE is 0")
+    result = info.result
+    assert (result.written, result.skipped) == (0, 1)
+    assert await values("J:A") == [50]
 
 
 async def test_restore_of_an_unknown_snapshot_is_refused(rig: Rig) -> None:

@@ -1,0 +1,269 @@
+"""The second round: what failed in passing is tried once more, what was sent never is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ca_helpers import hold, outcomes, random_prefix, started, states, until
+from ioc_process import IocProcess
+
+from squirrel_ioc.ca import IocStatus, Machine, _put
+from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
+from squirrel_ioc.model.values import Dbf, Meta, State, WriteState
+
+P = random_prefix()
+EACH = 20
+
+
+def numbers(ioc: str) -> str:
+    """Records that count how often they are processed."""
+    return "".join(
+        f'record(ao, "{P}{ioc}:{i}") {{ field(VAL, "{i}") field(FLNK, "{P}{ioc}:N{i}") }}\n'
+        f'record(calc, "{P}{ioc}:N{i}") {{ field(CALC, "VAL+1") field(PINI, "NO") }}\n'
+        for i in range(EACH)
+    )
+
+
+BEFORE = f"""
+record(ao, "{P}B:TYPE") {{ field(VAL, "1.5") }}
+record(waveform, "{P}B:SIZE") {{ field(FTVL, "LONG") field(NELM, "4") }}
+record(mbbo, "{P}B:LABELS") {{ field(ZRST, "Off") field(ONST, "On") field(VAL, "1") }}
+"""
+
+AFTER = f"""
+record(stringout, "{P}B:TYPE") {{ field(VAL, "text") field(PINI, "YES") }}
+record(waveform, "{P}B:SIZE") {{ field(FTVL, "LONG") field(NELM, "9") }}
+record(mbbo, "{P}B:LABELS") {{ field(ZRST, "On") field(ONST, "Off") field(VAL, "1") field(PINI, "YES") }}
+"""
+
+CHANGED = ("TYPE", "SIZE", "LABELS")
+
+
+def names(ioc: str, kind: str = "") -> list[str]:
+    return [f"{P}{ioc}:{kind}{i}" for i in range(EACH)]
+
+
+def frame_of(channels: ChannelList, values: dict[str, Any]) -> Frame:
+    """What is to be written; the rest has no value."""
+    metas = {"TYPE": Meta(Dbf.DOUBLE, 1), "SIZE": Meta(Dbf.LONG, 4), "LABELS": Meta(Dbf.ENUM, 1)}
+    builder = FrameBuilder()
+    for name in channels.names:
+        if name in values:
+            builder.add(name, values[name], metas.get(name.rsplit(":", 1)[1], Meta(Dbf.DOUBLE, 1)))
+        else:
+            builder.add_missing(name)
+    return builder.build(channels)
+
+
+@contextlib.contextmanager
+def running(which: str) -> Iterator[dict[str, IocProcess]]:
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(IocProcess(numbers(name) + (BEFORE if name == "B" else ""))) for name in which}
+
+
+@pytest.fixture
+def two() -> Iterator[dict[str, IocProcess]]:
+    with running("AB") as iocs:
+        yield iocs
+
+
+@pytest.fixture
+def four() -> Iterator[dict[str, IocProcess]]:
+    with running("ABCD") as iocs:
+        yield iocs
+
+
+async def test_iocs_that_restart_while_they_are_read_and_written(four: dict[str, IocProcess]) -> None:
+    """A hangs all the while, which keeps the jobs going. B dies before, C in the middle of them; D is well."""
+    async with started(timeout_s=25, put_timeout_s=25) as machine:
+        targets = [name for ioc in "ABCD" for name in names(ioc)] + [f"{P}B:{x}" for x in CHANGED]
+        counters = [name for ioc in "BC" for name in names(ioc, "N")]
+        everything = await hold(machine, targets + counters)
+        channels = ChannelList.of(targets)
+        wanted: dict[str, Any] = {name: 100.0 for ioc in "ABCD" for name in names(ioc)}
+        wanted |= {f"{P}B:TYPE": 2.5, f"{P}B:SIZE": [1, 2], f"{P}B:LABELS": 0}
+        of_b = ChannelList.of(names("B"))
+        four["A"].pause()
+        four["B"].kill()
+        four["C"].pause()
+        await until(lambda: not machine.live(of_b).connected.any(), 5)
+        read_done: list[int] = []
+        write_done: list[int] = []
+        reading = asyncio.create_task(machine.read(channels, progress=lambda n, _: read_done.append(n)))
+        writing = asyncio.create_task(
+            machine.write(frame_of(channels, wanted), progress=lambda n, _: write_done.append(n))
+        )
+        # D does not wait for them.
+        await until(lambda: max([0, *read_done]) >= 2 * EACH + 3 and max([0, *write_done]) >= 2 * EACH + 3, 2)
+        four["C"].restart()
+        four["B"].restart(numbers("B") + AFTER)
+        # libca begins to search 10 s after it has lost an IOC.
+        known = ChannelList.of([*names("B"), *(f"{P}B:{x}" for x in CHANGED), *names("C")])
+        await until(lambda: bool(machine.live(known).connected.all()), 20)
+        assert not reading.done()
+        four["A"].resume()
+        async with asyncio.timeout(5):
+            frame, result = await asyncio.gather(reading, writing)
+
+        assert states(frame) == {State.VALUE: 4 * EACH + 3}
+        by_name = dict(zip(targets, result.tolist(), strict=True))
+        told = {ioc: Counter(WriteState(by_name[name]) for name in names(ioc)) for ioc in "ABCD"}
+        assert told == {
+            "A": {WriteState.DONE: EACH},
+            "B": {WriteState.DONE: EACH},  # was not sent before, and B is what it was
+            "C": {WriteState.DROPPED: EACH},  # had been sent
+            "D": {WriteState.DONE: EACH},
+        }
+        # What is something else now is read as that, and not written.
+        rows = [channels.index[f"{P}B:{x}"] for x in CHANGED]
+        assert [Dbf(frame.dbf[r]) for r in rows] == [Dbf.STRING, Dbf.LONG, Dbf.ENUM]
+        assert [frame.metas[frame.meta[r]].count for r in rows] == [1, 9, 1]
+        assert frame.value(rows[0]) == "text"
+        assert frame.metas[frame.meta[rows[2]]].labels == ("On", "Off")
+        assert [by_name[f"{P}B:{x}"] for x in CHANGED] == [WriteState.DISCONNECTED] * 3
+        # B's records were written once, C's not at all since it is back.
+        after = await machine.read(everything)
+        count = {name: after.number[everything.index[name]] for name in everything.names}
+        assert {count[name] for name in names("B", "N")} == {1}
+        assert {count[name] for name in names("C", "N")} == {0}
+        assert after.value(everything.index[f"{P}B:TYPE"]) == "text"
+        assert after.number[everything.index[f"{P}B:LABELS"]] == 1
+
+
+@pytest.mark.parametrize(("retry_s", "expected"), [(0.5, {State.VALUE: 2 * EACH}), (0, None)])
+async def test_what_connects_during_a_read_is_read(
+    two: dict[str, IocProcess], retry_s: float, expected: dict[State, int] | None
+) -> None:
+    two["B"].kill()
+    async with started(timeout_s=20, retry_s=retry_s) as machine:
+        channels = ChannelList.of([*names("A"), *names("B")])
+        await machine.watch(channels)
+        of_a, of_b = ChannelList.of(names("A")), ChannelList.of(names("B"))
+        await until(lambda: bool(machine.live(of_a).connected.all()), 5)
+        two["A"].pause()
+        reading = asyncio.create_task(machine.read(channels))
+        two["B"].start()
+        await until(lambda: bool(machine.live(of_b).connected.all()), 15)
+        two["A"].resume()
+        # Without a second round it is as it was.
+        assert states(await reading) == (expected or {State.VALUE: EACH, State.DISCONNECTED: EACH})
+
+
+async def test_two_of_four_hang(four: dict[str, IocProcess]) -> None:
+    async with started(timeout_s=1.5, put_timeout_s=1.5, max_in_flight_per_ioc=5) as machine:
+        channels = await hold(machine, [name for ioc in "ABCD" for name in names(ioc)])
+        values = await machine.read(channels)
+        for ioc in "AC":
+            four[ioc].pause()
+        # The others have their answers long before.
+        done: list[tuple[float, int]] = []
+        started_at = time.monotonic()
+        writing = machine.write(values, progress=lambda n, _: done.append((time.monotonic() - started_at, n)))
+        result = await writing
+        assert outcomes(result) == {WriteState.DONE: 2 * EACH, WriteState.TIMEOUT: 10, WriteState.IOC_OPEN: 30}
+        assert min(t for t, n in done if n >= 2 * EACH) < 1
+        await until(lambda: Counter(i.status for i in machine.iocs())[IocStatus.OPEN] == 2, 3)
+        started_at = time.monotonic()
+        for _ in range(5):
+            assert states(await machine.read(channels)) == {State.VALUE: 2 * EACH, State.IOC_OPEN: 2 * EACH}
+            assert outcomes(await machine.write(values)) == {WriteState.DONE: 2 * EACH, WriteState.IOC_OPEN: 2 * EACH}
+        assert time.monotonic() - started_at < 1
+        for ioc in "AC":
+            four[ioc].resume()
+        await until(lambda: {i.status for i in machine.iocs()} == {IocStatus.OK}, 5)
+        assert states(await machine.read(channels)) == {State.VALUE: 4 * EACH}
+
+
+async def test_one_that_comes_and_goes(four: dict[str, IocProcess]) -> None:
+    async with started(timeout_s=5, put_timeout_s=5) as machine:
+        channels = await hold(machine, [name for ioc in "ABCD" for name in names(ioc)])
+        well = [channels.index[name] for ioc in "ABD" for name in names(ioc)]
+        values = await machine.read(channels)
+        flapping = asyncio.create_task(asyncio.to_thread(_flap, four["C"], 4))
+        longest, rounds = 0.0, 0
+        while not flapping.done():
+            started_at = time.monotonic()
+            frame = await machine.read(channels)
+            result = await machine.write(values)
+            longest = max(longest, time.monotonic() - started_at)
+            rounds += 1
+            assert set(frame.state[well].tolist()) == {State.VALUE}
+            assert set(result[well].tolist()) == {WriteState.DONE}
+            assert set(states(frame)) <= {State.VALUE, State.DISCONNECTED}
+            assert set(outcomes(result)) <= {WriteState.DONE, WriteState.DISCONNECTED, WriteState.DROPPED}
+            await asyncio.sleep(0.02)
+        await flapping
+        assert rounds > 20
+        assert longest < 4  # nobody has waited for a timeout
+        await _back(machine, channels)
+
+
+def _flap(ioc: IocProcess, times: int) -> None:
+    for _ in range(times):
+        ioc.restart()
+        time.sleep(0.4)
+
+
+async def _back(machine: Machine, channels: ChannelList) -> None:
+    assert await machine.settled(20)
+    assert states(await machine.read(channels)) == {State.VALUE: len(channels)}
+    assert {i.status for i in machine.iocs()} == {IocStatus.OK}
+
+
+REFUSING = f"""
+record(ao, "{P}DISABLED") {{ field(DISP, "1") field(PINI, "YES") }}
+record(ao, "{P}READONLY") {{ field(ASG, "READONLY") field(PINI, "YES") }}
+record(ao, "{P}OPEN") {{ field(FLNK, "{P}OPEN:N") }}
+record(calc, "{P}OPEN:N") {{ field(CALC, "VAL+1") }}
+record(ao, "{P}SLOW") {{ field(FLNK, "{P}SLOW:N") }}
+record(calc, "{P}SLOW:N") {{ field(CALC, "VAL+1") field(FLNK, "{P}SLOW:WAIT") }}
+record(seq, "{P}SLOW:WAIT") {{ field(DLY1, "1") field(DOL1, "1") field(LNK1, "{P}SLOW:DONE PP") }}
+record(longout, "{P}SLOW:DONE") {{ }}
+"""
+ACCESS = "ASG(DEFAULT) { RULE(1, READ) RULE(1, WRITE) }\nASG(READONLY) { RULE(1, READ) }\n"
+
+
+async def test_what_is_refused_or_late_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: Counter[int] = Counter()
+    put = _put.ca.array_put_callback
+
+    def counting(kind: int, count: int, chid: int, *rest: Any) -> int:
+        sent[chid] += 1
+        return int(put(kind, count, chid, *rest))
+
+    monkeypatch.setattr(_put.ca, "array_put_callback", counting)
+    with IocProcess(REFUSING, ACCESS):
+        async with started(put_timeout_s=0.5) as machine:
+            written = [f"{P}{x}" for x in ("DISABLED", "READONLY", "OPEN", "SLOW")]
+            channels = await hold(machine, [*written, f"{P}OPEN:N", f"{P}SLOW:N"])
+            result = await machine.write(frame_of(channels, dict.fromkeys(written, 5.0)))
+            assert result[:4].tolist() == [
+                WriteState.REFUSED,
+                WriteState.NO_WRITE_ACCESS,
+                WriteState.DONE,
+                WriteState.TIMEOUT,
+            ]
+            assert sorted(sent.values()) == [1, 1, 1]
+            assert (await machine.read(channels)).number[4:].tolist() == [1, 1]
+
+
+async def test_thresholds_are_settings(two: dict[str, IocProcess]) -> None:
+    async with started(timeout_s=1.0, slow_s=0.2, open_s=0.2) as machine:
+        channels = await hold(machine, names("A"))
+        two["A"].pause()
+        reading = asyncio.create_task(machine.read(channels))
+        await asyncio.sleep(0.4)
+        two["A"].resume()
+        assert states(await reading) == {State.VALUE: EACH}
+        assert machine.iocs()[0].status is IocStatus.SLOW
+        two["A"].pause()
+        assert states(await machine.read(channels)) == {State.TIMEOUT: EACH}
+        # Silent for more than open_s at the end of the read: open at once.
+        assert machine.iocs()[0].status is IocStatus.OPEN
+        assert states(await machine.read(channels)) == {State.IOC_OPEN: EACH}
