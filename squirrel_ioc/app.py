@@ -151,6 +151,7 @@ class App:
                 catalogue=lambda: keeper.current,
                 keeper=keeper,
                 acts=store.acts,
+                areas=lambda: machine.areas if isinstance(machine, Fleet) else (),
             )
             control = ControlIoc(service)
             await control.start()

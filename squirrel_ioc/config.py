@@ -39,6 +39,7 @@ __all__ = [
     "LogSettings",
     "load_settings",
     "MAX_AREA",
+    "MAX_AREAS",
     "MAX_PREFIX",
     "MAX_VIEW",
 ]
@@ -52,11 +53,13 @@ MAX_VIEW = 12
 MAX_AREA = 39
 """Characters of an area's name: what a CA string holds."""
 
+MAX_AREAS = 200
+
 # What EPICS base accepts in a record name (dbLexRoutines.c, dbRecordNameValidate), of printable ASCII.
 _RECORD_NAME = re.compile(r"(?![-+\[{])[!#%&(-\-/-~]+")
 _VIEW = re.compile(r"[A-Za-z0-9_-]+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_GROUPS = frozenset(["SNAP", "RESTORE", "JOB", "DIFF", "LIST", "REF", "HIST", "PVS", "IOCS", "DB", "FILE"])
+_GROUPS = frozenset(["SNAP", "RESTORE", "JOB", "DIFF", "LIST", "REF", "HIST", "PVS", "IOCS", "AREAS", "DB", "FILE"])
 _RESERVED = frozenset(["STORE", "SAFE", "ILK", "SCHED", "WATCH", "AUTO", "GUARD"])
 
 
@@ -142,6 +145,8 @@ def _dsn(value: SecretStr) -> SecretStr:
 
 
 def _areas(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > MAX_AREAS:
+        raise ValueError(f"{len(value)} areas, at most {MAX_AREAS} are possible")
     for name, text in value.items():
         if not _VIEW.fullmatch(name) or len(name) > MAX_AREA:
             raise ValueError(f"{name!r} must be 1 to {MAX_AREA} letters, digits, - or _")

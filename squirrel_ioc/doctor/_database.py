@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from squirrel_ioc.areas import area_reports
 from squirrel_ioc.config import Settings
+from squirrel_ioc.doctor._areas import check_areas
 from squirrel_ioc.doctor._finding import Finding, Verdict
 from squirrel_ioc.errors import DatabaseDownError, StoreError
 from squirrel_ioc.model.catalogue import Catalogue
@@ -28,6 +30,8 @@ async def check_database(settings: Settings) -> tuple[list[Finding], Catalogue |
             store = await Store.open(settings.database, settings.state_dir, exclusive=False)
             try:
                 catalogue = await store.load_catalogue()
+                if settings.areas:
+                    findings += check_areas(settings.areas, await area_reports(store))
             finally:
                 await store.close()
     except DatabaseDownError as error:

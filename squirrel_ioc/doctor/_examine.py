@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 
+from squirrel_ioc.areas import channels_here
 from squirrel_ioc.config import Settings
 from squirrel_ioc.doctor._database import check_database
 from squirrel_ioc.doctor._environment import check_disk, check_environment
@@ -35,6 +36,7 @@ async def examine(settings: Settings, entries: Sequence[Entry]) -> AsyncIterator
         catalogue = Catalogue.of(entries)
     else:
         yield Finding("catalogue", Verdict.OK, f"in force: {len(catalogue)} setpoints, version {catalogue.version}")
-    if len(catalogue):
-        for finding in await check_machine(settings.ca, catalogue):
+    channels = channels_here(catalogue, settings.areas)
+    if len(channels):
+        for finding in await check_machine(settings.ca, catalogue, channels):
             yield finding

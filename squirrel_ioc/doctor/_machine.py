@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import CaSettings
 from squirrel_ioc.doctor._finding import Finding, Verdict
 from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.channels import ChannelList
 
 __all__ = ["check_machine"]
 
@@ -19,9 +21,8 @@ _NAMED: Final = 5
 _STATES: Final = ("ok", "slow", "not answering", "down")
 
 
-async def check_machine(settings: CaSettings, catalogue: Catalogue) -> list[Finding]:
-    """Connect all of them, as the service does, and let them go again."""
-    channels = catalogue.channels
+async def check_machine(settings: CaSettings, catalogue: Catalogue, channels: ChannelList) -> list[Finding]:
+    """Connect these of its channels, as the service does, and let them go again."""
     machine = Machine(settings)
     await machine.start()
     try:
@@ -37,16 +38,13 @@ async def check_machine(settings: CaSettings, catalogue: Catalogue) -> list[Find
         if (state := _STATES[ioc.status])
     ]
     missing = channels.array[~live.connected].tolist()
-    read_only = channels.array[live.connected & ~live.writable & catalogue.is_setpoint & ~_marked(catalogue)].tolist()
+    read_only = channels.array[live.connected & ~live.writable & ~_marked(catalogue, channels)].tolist()
     return [*_missing(missing, len(channels), settings), *_read_only(read_only), *findings]
 
 
-def _marked(catalogue: Catalogue) -> np.ndarray:
-    """bool[channels]: setpoints that the catalogue says are never written."""
-    marked = np.zeros(len(catalogue.channels), bool)
-    names = [entry.setpoint for entry in catalogue.entries if entry.read_only]
-    marked[[catalogue.channels.index[name] for name in names]] = True
-    return marked
+def _marked(catalogue: Catalogue, channels: ChannelList) -> NDArray[np.bool_]:
+    """bool[channels]: what is never written: readbacks, and what the catalogue says so of."""
+    return catalogue.read_only[catalogue.channels.find(channels)]
 
 
 def _missing(missing: list[str], total: int, settings: CaSettings) -> Iterator[Finding]:

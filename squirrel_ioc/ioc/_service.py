@@ -330,3 +330,5 @@ class Service:
     keeper: CatalogueKeeper
     acts: Callable[[], bool] = lambda: True
     """Whether this service may answer now: not when another one has taken over. Cheap."""
+    areas: Callable[[], Sequence[tuple[str, int, int]]] = tuple
+    """Name, channels and living workers of each area."""

@@ -9,6 +9,7 @@ from squirrel_ioc.ioc._feed import JobFeed
 from squirrel_ioc.ioc._group import Group
 from squirrel_ioc.ioc._server import CaServer
 from squirrel_ioc.ioc._service import Service
+from squirrel_ioc.ioc.areas import AreasGroup
 from squirrel_ioc.ioc.diff import DiffGroup
 from squirrel_ioc.ioc.file import FileGroup
 from squirrel_ioc.ioc.health import HealthGroup
@@ -29,6 +30,7 @@ GROUPS: tuple[type[Group], ...] = (
     ListGroup,
     PvsGroup,
     IocsGroup,
+    AreasGroup,
     HealthGroup,
     FileGroup,
 )

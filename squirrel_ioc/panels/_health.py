@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT = 1080, 800
 
 
 def health() -> Element:
-    """HEALTH, PVS, IOCS and what ran last."""
+    """HEALTH, PVS, IOCS, AREAS and what ran last."""
     return display(
         "Health",
         _WIDTH,
@@ -48,7 +48,9 @@ def _iocs() -> Iterable[Element]:
     yield from field(8, "Do not answer", lambda at: show(at, "IOCS:OPEN", font="bold", align="center"), width=80)
     yield command((413, 6, 100, 30), "Try again", "IOCS:RESET")
     pvs = ["IOCS:HOSTS:LONG", "IOCS:COUNTS", "IOCS:STATES"]
-    yield table((5, 44, 513, 154), [("IOC", 300), ("PVs", 90), ("State", 100)], [(ROWS, pvs)])
+    yield table((5, 44, 513, 84), [("IOC", 300), ("PVs", 90), ("State", 100)], [(ROWS, pvs)])
+    areas = ["AREAS:NAMES:LONG", "AREAS:COUNTS", "AREAS:WORKERS"]
+    yield table((5, 132, 513, 66), [("Area", 300), ("PVs", 90), ("Workers", 100)], [(ROWS, areas)])
 
 
 def _pvs() -> Iterable[Element]:

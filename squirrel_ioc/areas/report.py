@@ -1,0 +1,49 @@
+"""A look at the areas from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from squirrel_ioc.areas._asked import Asked
+from squirrel_ioc.areas._directory import Directory
+from squirrel_ioc.areas._split import HERE, Assignment
+from squirrel_ioc.areas._taken import Taken
+from squirrel_ioc.model.catalogue import Catalogue
+from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.store import Store
+
+__all__ = ["AreaReport", "area_reports", "channels_here"]
+
+
+@dataclass(frozen=True)
+class AreaReport:
+    """An area that the service has told its workers of: its channels, how many are connected, who works."""
+
+    name: str
+    channels: int
+    connected: int
+    workers: tuple[str, ...]
+
+
+async def area_reports(store: Store) -> list[AreaReport]:
+    """Every area there is. Raises StoreError."""
+    asked, taken = Asked(store), Taken(store)
+    lists = await taken.lists(await taken.area_names())
+    directory = Directory(asked)
+    await directory.look({area.name: {area.version: ChannelList.of(area.names)} for area in lists})
+    reports = []
+    for area in lists:
+        best = directory.best(area.name)
+        workers = tuple(row.process for row in directory.fresh() if row.area == area.name)
+        reports.append(AreaReport(area.name, len(area.names), 0 if best is None else best.connected, workers))
+    return reports
+
+
+def channels_here(catalogue: Catalogue, areas: Mapping[str, str]) -> ChannelList:
+    """The channels that belong to no area, which the service reads and writes itself."""
+    if not areas:
+        return catalogue.channels
+    assignment = Assignment(areas)
+    assignment.assign(catalogue)
+    return catalogue.channels.take(assignment.split(catalogue.channels)[HERE])
