@@ -18,9 +18,13 @@ __all__ = ["Asked", "PartState", "WorkerRow"]
 _LOCK_KEY: Final = 0x5351_524C_0006
 _LOCK = "SELECT pg_advisory_xact_lock($1)"
 _PUBLISHED = "SELECT name, version, names, position FROM area"
+# Never the same version for other channels, not even when an area has been gone meanwhile, or the database put back:
+# a worker that has not noticed would write to others.
 _PUBLISH = """
-INSERT INTO area (name, position, version, names) VALUES ($1, $2, 1, $3)
-ON CONFLICT (name) DO UPDATE SET position = excluded.position, version = area.version + 1, names = excluded.names
+INSERT INTO area (name, position, version, names)
+VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $3)
+ON CONFLICT (name) DO UPDATE
+SET position = excluded.position, version = greatest(excluded.version, area.version + 1), names = excluded.names
 RETURNING version
 """
 _UNPUBLISH = "DELETE FROM area WHERE name <> ALL ($1::text[])"
@@ -62,10 +66,9 @@ class WorkerRow:
     live_no: int
     age_s: float
 
-    @property
-    def fresh(self) -> bool:
-        """Whether it lives."""
-        return self.age_s < LOST_S
+    def is_of(self, other: WorkerRow | None) -> bool:
+        """Whether both are of the same process, for the same area."""
+        return other is not None and (self.process, self.area) == (other.process, other.area)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Asked:
                     versions[name] = await c.fetchval(_PUBLISH, name, position, text)
                     changed = True
             await c.execute(_UNPUBLISH, list(areas))
-            if changed:
+            if changed or before.keys() - areas.keys():
                 await tell(c, "areas")
         return versions
 

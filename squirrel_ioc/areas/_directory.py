@@ -48,10 +48,13 @@ class Directory:
         Returns whether anything is different. Raises StoreError.
         """
         rows = {row.id: row for row in await self._parts.workers() if row.area in lists}
-        self._workers, self._looked = rows, time.monotonic()
+        before, self._workers, self._looked = self._workers, rows, time.monotonic()
         changed = self._tell()
-        for worker_id in self._known.keys() - rows.keys():
-            del self._known[worker_id]
+        for worker_id in tuple(self._known):
+            # After a crash of the server another worker may have this id.
+            row = rows.get(worker_id)
+            if row is None or not row.live_no or not row.is_of(before.get(worker_id)):
+                del self._known[worker_id]
         for row in rows.values():
             known = self._known.get(row.id)
             if row.live_no and (known is None or known.live_no != row.live_no):

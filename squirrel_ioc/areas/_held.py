@@ -39,7 +39,8 @@ class Held:
         newest: dict[str, ChannelList] = {}
         for area in areas:
             lists = self._lists.setdefault(area.name, OrderedDict())
-            if area.version not in lists:
+            if area.version not in lists or lists[area.version].names != area.names:
+                self._forget_parts(area.name, area.version)
                 lists[area.version] = ChannelList.of(area.names)
                 while len(lists) > _VERSIONS:
                     lists.popitem(last=False)
@@ -54,6 +55,10 @@ class Held:
         )
         async with self._changed:
             self._changed.notify_all()
+
+    def _forget_parts(self, area: str, version: int) -> None:
+        for key in [key for key in self._parts if key[:2] == (area, version)]:
+            del self._parts[key]
 
     def newest(self, area: str) -> tuple[int, ChannelList] | None:
         """Version and channels."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -40,6 +41,12 @@ _LIVE: Final = {
     "connection": np.int32,
 }
 
+_NOT_COLUMNS: Final = (
+    *(ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError),
+    *(OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy and zipfile say of other bytes."""
+
 Columns = Mapping[str, NDArray[Any]]
 
 
@@ -55,7 +62,7 @@ def unpack(data: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as columns:
             return dict(columns)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as exc:
+    except _NOT_COLUMNS as exc:
         raise StoreError(f"a part of a job cannot be read: {exc}") from exc
 
 

@@ -14,12 +14,15 @@ from uuid import UUID
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.store import Connection
 
-__all__ = ["CHANNEL", "ENTRYPOINTS", "LOST_S", "AreaList", "Part", "entrypoint", "message", "tell"]
+__all__ = ["CHANNEL", "ENTRYPOINTS", "LOST_S", "STALE_S", "AreaList", "Part", "entrypoint", "message", "tell"]
 
 CHANNEL: Final = "squirrel_area"
 
 LOST_S: Final = 4.0
 """Silence after which a worker, or who asked it, counts as gone. A worker stops writing well before."""
+
+STALE_S: Final = LOST_S / 2
+"""Without a yes for so long nothing is written any more: who asked may have given it up."""
 
 ENTRYPOINTS: Final = "squirrel_area:"
 """How the names begin under which parts stand in the queue."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from squirrel_ioc.areas._asked import Asked, PartState
-from squirrel_ioc.areas._parts import LOST_S, Part
+from squirrel_ioc.areas._parts import LOST_S, STALE_S, Part
 from squirrel_ioc.errors import StoreError
 
 __all__ = ["Answer", "Remote"]
@@ -22,6 +22,10 @@ CLAIM_S: Final = 2.0
 LOOK_S: Final = 0.5
 _POLL_S: Final = 0.05
 _STATEMENT_S: Final = 2.0
+_TRANSFER_S: Final = 10.0
+"""For a statement with the columns of many PVs."""
+
+_FETCHES: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -57,11 +61,16 @@ class Remote:
         """
         event = self._waiting[part.id] = asyncio.Event()
         try:
-            async with asyncio.timeout(_STATEMENT_S):
-                await self._parts.ask(part)
-            answer = await _Wait(self._parts, part.id, event, progress, abort).answer()
-        except (StoreError, TimeoutError) as error:
-            answer = Answer(None, True, f"the database does not answer: {error}" if str(error) else "no answer in time")
+            wait = _Wait(self._parts, part, event, progress, abort)
+            try:
+                async with asyncio.timeout(_TRANSFER_S):
+                    await self._parts.ask(part)
+            except (StoreError, TimeoutError) as error:
+                # It may have been stored all the same.
+                reason = f"the database does not answer: {error}" if str(error) else "no answer in time"
+                answer = Answer(None, not await wait.withdraw(), reason)
+            else:
+                answer = await wait.answer()
         finally:
             del self._waiting[part.id]
         if answer.result is None:
@@ -73,13 +82,15 @@ class _Wait:
     def __init__(
         self,
         parts: Asked,
-        part_id: UUID,
+        part: Part,
         event: asyncio.Event,
         progress: Callable[[int], None],
         abort: Callable[[], bool],
     ) -> None:
         self._parts = parts
-        self._id = part_id
+        self._id = part.id
+        self._writes = part.kind == "write"
+        self._fetches = 0
         self._event = event
         self._progress = progress
         self._abort = abort
@@ -93,17 +104,17 @@ class _Wait:
             told = await self._wait()
             now = loop.time()
             if self._abort() and not cancelled:
-                cancelled = True
-                await self._bounded(self._parts.cancel(self._id))
+                cancelled, _ = await self._bounded(self._parts.cancel(self._id))
             elif not told and now < look_at:
                 continue
             look_at = now + LOOK_S
             looked, state = await self._bounded(self._parts.look(self._id))
             if not looked:
-                if now - heard > LOST_S:
+                # The worker may have had its last yes just now, and goes on for as long as that holds.
+                if now - heard > LOST_S + STALE_S:
                     return Answer(None, True, "the database does not answer")
                 continue
-            heard = now
+            heard = loop.time()
             ended = await self._judge(state, cancelled or now - begin > CLAIM_S)
             if ended is not None:
                 return ended
@@ -119,28 +130,34 @@ class _Wait:
     async def _judge(self, state: PartState | None, overdue: bool) -> Answer | None:
         """What to make of it; None to wait on."""
         if state is None:
+            if self._writes:
+                await asyncio.sleep(STALE_S)  # its worker has noticed by then
             return Answer(None, True, "the database server has lost it")
         if state.finished:
-            fetched, answer = await self._bounded(self._parts.fetch(self._id))
+            fetched, answer = await self._bounded(self._parts.fetch(self._id), _TRANSFER_S)
             if not fetched or answer is None:
-                return None
+                self._fetches += 1
+                return None if self._fetches < _FETCHES else Answer(None, True, "its answer does not arrive")
             error, result = answer
             return Answer(None, False, error) if error else Answer(result)
         self._progress(state.done)
         if not state.claimed:
-            if overdue:
-                withdrawn, done = await self._bounded(self._parts.withdraw(self._id))
-                if withdrawn and done:
-                    return Answer(None, False, "no worker has begun")
+            if overdue and await self.withdraw():
+                return Answer(None, False, "no worker has begun")
         elif not state.alive:
             await self._bounded(self._parts.drop(self._id))
             return Answer(None, True, "its worker does not answer any more")
         return None
 
-    async def _bounded(self, statement: Any) -> tuple[bool, Any]:
+    async def withdraw(self) -> bool:
+        """Take it back, if it can be known that it has not begun."""
+        _, withdrawn = await self._bounded(self._parts.withdraw(self._id))
+        return bool(withdrawn)
+
+    async def _bounded(self, statement: Any, timeout_s: float = _STATEMENT_S) -> tuple[bool, Any]:
         """Whether the database has answered, and what."""
         try:
-            async with asyncio.timeout(_STATEMENT_S):
+            async with asyncio.timeout(timeout_s):
                 return True, await statement
         except (StoreError, TimeoutError):
             return False, None

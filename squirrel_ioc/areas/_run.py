@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 from squirrel_ioc.areas._held import Held
 from squirrel_ioc.areas._pack import pack, pack_frame, unpack, unpack_frame
-from squirrel_ioc.areas._parts import LOST_S, Part
+from squirrel_ioc.areas._parts import STALE_S, Part
 from squirrel_ioc.areas._taken import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.errors import StoreError
@@ -21,9 +21,6 @@ __all__ = ["Run", "carry_out"]
 
 CONFIRM_S: Final = 0.5
 """Between two questions whether the part is still wanted."""
-
-STALE_S: Final = LOST_S / 2
-"""Without a yes for so long nothing is written any more: who asked may have given it up."""
 
 _STATEMENT_S: Final = 1.5
 _TELL_S: Final = 0.2
@@ -100,9 +97,9 @@ class Run:
             await asyncio.sleep(_TELL_S)
 
 
-async def carry_out(run: Run, machine: Machine, held: Held) -> None:
+async def carry_out(run: Run, machine: Machine, held: Held, tell: Callable[[], Awaitable[None]]) -> None:
     """Do a part that the queue has delivered. What could not be begun says why; what breaks on the way says nothing,
-    and so counts as lost.
+    and so counts as lost. `tell` tells the service what is known of the channels.
     """
     part = await run.claim()
     if part is None:
@@ -132,6 +129,7 @@ async def carry_out(run: Run, machine: Machine, held: Held) -> None:
             result = await asyncio.to_thread(pack_frame, frame)
         else:
             await machine.refresh(channels, abort=run.abort)
+            await tell()
             result = pack({})
         _log.debug("%s of %d PVs of %s: %.3f s", part.kind, len(channels), part.area, time.perf_counter() - begin)
         await run.answer(len(channels), "", result)

@@ -15,8 +15,11 @@ __all__ = ["Taken"]
 _LISTS = "SELECT name, version, names FROM area WHERE name = ANY ($1::text[])"
 _NAMES = "SELECT name FROM area ORDER BY position"
 _ENROL = "INSERT INTO area_worker (area, process) VALUES ($1, $2) RETURNING id"
+# Never the same `live_no` twice: after a crash of the server the ids begin at 1 again, and then another has this id.
+_DISMISS = "DELETE FROM area_worker WHERE process = $1"
 _TELL = """
-UPDATE area_worker SET seen = clock_timestamp(), version = $2, live_no = live_no + 1, live = $3, iocs = $4
+UPDATE area_worker SET seen = clock_timestamp(), version = $2, live = $3, iocs = $4,
+    live_no = greatest(live_no + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 WHERE id = $1 RETURNING true
 """
 _RENEW = "UPDATE area_worker SET seen = clock_timestamp() WHERE id = ANY ($1::int[]) RETURNING id"
@@ -53,10 +56,11 @@ class Taken:
         async with self._store.connection() as c:
             return [row["name"] for row in await c.fetch(_NAMES)]
 
-    async def enrol(self, area: str, process: str) -> int:
-        """A worker begins."""
-        async with self._store.connection() as c:
-            return int(await c.fetchval(_ENROL, area, process))
+    async def enrol(self, areas: Sequence[str], process: str) -> dict[str, int]:
+        """A worker begins, anew if it has before; its id in each area."""
+        async with self._store.transaction() as c:
+            await c.execute(_DISMISS, process)
+            return {area: await c.fetchval(_ENROL, area, process) for area in areas}
 
     async def tell_live(self, worker_id: int, version: int, live: bytes, iocs: Sequence[IocState]) -> bool:
         """What a worker knows; False when it is not enrolled."""

@@ -91,7 +91,6 @@ class Fleet:
             await asyncio.sleep(0.05)
             running = await self._parts.cancel_all()
         await self._parts.drop_all()
-        await self._parts.forget_workers()
         await self._publish()
         await self._directory.look(self._lists)
 
@@ -141,6 +140,7 @@ class Fleet:
                 async with self._store.own_connection() as connection:
                     await connection.add_listener(CHANNEL, self._told)
                     connection.add_termination_listener(lambda _: self._wake.set())
+                    await self._parts.forget_workers()
                     while not connection.is_closed():
                         if self._serving and self._unpublished:
                             await self._publish()
@@ -226,6 +226,8 @@ class Fleet:
     async def refresh(self, channels: ChannelList, *, abort: Abort | None = None) -> None:
         """As `Machine.refresh`."""
         await self._bulk.refresh(channels, abort)
+        if await self._directory.look(self._lists):
+            self._tell()
 
     async def read(
         self,

@@ -78,22 +78,23 @@ class Worker:
                 )
             ]
             tasks.append(asyncio.create_task(self._take(ready or asyncio.Event()), name="parts"))
-            stack.push_async_callback(_ended, tasks[:-1])
+            stack.push_async_callback(_ended, tasks)
             await stop.wait()
             _log.info("stopping")
-            await self._stop(tasks[-1])
+            await self._stop(tasks)
 
-    async def _stop(self, taking: asyncio.Task[None]) -> None:
+    async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Begin nothing any more, end what is under way before its next write, answer, and leave."""
         self._stopping = True
         for run in self._runs.values():
             run.cancelled = True
         if self._manager is not None:
             self._manager.shutdown.set()
-        _, late = await asyncio.wait([taking], timeout=STOP_S)
+        _, late = await asyncio.wait(tasks[-1:], timeout=STOP_S)
         if late:
             _log.error("a part did not end within %g s", STOP_S)
-        await _ended([taking])
+        # All of them: who renews what has left would enrol again.
+        await _ended(tasks)
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
                 await self._parts.leave(list(self._ids.values()))
@@ -108,6 +109,8 @@ class Worker:
                 _log.warning("%s: %s", name, error)
             except Exception:  # the boundary of the task: it has to go on
                 _log.exception("%s", name)
+            else:
+                continue
             await asyncio.sleep(_RETRY_S)
 
     # Taking parts
@@ -147,7 +150,7 @@ class Worker:
             run = Run(self._parts, part_id, self._ids[area], lambda: self._stopping)
             self._runs[part_id] = run
             try:
-                await carry_out(run, self._machine, self._held)
+                await carry_out(run, self._machine, self._held, self._tell_all)
             finally:
                 del self._runs[part_id]
             self._dirty.set()
@@ -188,8 +191,7 @@ class Worker:
         self._dirty.set()
 
     async def _enrol(self) -> None:
-        for area in self._areas:
-            self._ids[area] = await self._parts.enrol(area, APPLICATION)
+        self._ids = await self._parts.enrol(self._areas, APPLICATION)
         self._told.clear()
         self._dirty.set()
 
@@ -205,12 +207,15 @@ class Worker:
             await self._dirty.wait()
             self._dirty.clear()
             try:
-                for area, worker_id in tuple(self._ids.items()):
-                    await self._tell_area(area, worker_id)
+                await self._tell_all()
             except BaseException:
                 self._dirty.set()
                 raise
             await asyncio.sleep(TELL_S)
+
+    async def _tell_all(self) -> None:
+        for area, worker_id in tuple(self._ids.items()):
+            await self._tell_area(area, worker_id)
 
     async def _tell_area(self, area: str, worker_id: int) -> None:
         held = self._held.newest(area)
