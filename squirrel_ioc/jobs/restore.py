@@ -10,19 +10,18 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.errors import RefusedError, SelectionError
+from squirrel_ioc.errors import RefusedError
 from squirrel_ioc.jobs._again import ENABLE_SETTING, back_as_something_else, check_enabled
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs._ledger import Ledger, Verdict
 from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
 from squirrel_ioc.jobs._ramp import cannot_ramp, needs_ramp, ramp
-from squirrel_ioc.jobs._rows import selected_rows
+from squirrel_ioc.jobs._saved import mismatch, reads_back_else, saved_values
 from squirrel_ioc.jobs.file_types import fitted
 from squirrel_ioc.model.compare import differs
-from squirrel_ioc.model.display import shorten, text
+from squirrel_ioc.model.display import shorten
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
-from squirrel_ioc.model.selection import parse
 from squirrel_ioc.model.snapshot import BACKUP, NewSnapshot, Snapshot
 from squirrel_ioc.model.values import Dbf, State, WriteState
 
@@ -43,7 +42,7 @@ async def restore_snapshot(job: JobContext, request: RestoreRequest) -> RestoreR
     snapshot = await job.store.snapshot(request.snapshot_id)
     if snapshot is None:
         raise RefusedError(f"snapshot {request.snapshot_id} does not exist")
-    run = _Restore(job, request, snapshot, await _saved_values(job, request))
+    run = _Restore(job, request, snapshot, await saved_values(job, request))
     job.partial = run.result()
     try:
         await run.carry_out()
@@ -55,28 +54,6 @@ async def restore_snapshot(job: JobContext, request: RestoreRequest) -> RestoreR
     if job.aborted:
         raise JobAbortedError(f"aborted by {job.aborted_by}: {result.written} of {result.total} PVs written", result)
     return result
-
-
-async def _saved_values(job: JobContext, request: RestoreRequest) -> Frame:
-    """The saved setpoints that are asked for, in the snapshot's order."""
-    whole = await job.store.load_frame(request.snapshot_id)
-    channels = whole.channels.setpoint_list
-    rows = np.arange(len(channels))
-    if request.names is not None:
-        wanted = set(request.names)
-        if unknown := wanted.difference(channels.names):
-            raise RefusedError(f"snapshot {request.snapshot_id} has no setpoint {min(unknown)!r}")
-        rows = np.flatnonzero(np.fromiter((name in wanted for name in channels.names), bool, len(channels)))
-    if request.selection.strip():
-        try:
-            taken = await selected_rows(parse(request.selection), channels, job.catalogue, job.targets)
-        except SelectionError as error:
-            raise RefusedError(f"selection {request.selection!r}: {error}") from error
-        rows = np.intersect1d(rows, taken)
-    if not len(rows):
-        asked = f"selection {request.selection!r} matches" if request.selection.strip() else "there is"
-        raise RefusedError(f"{asked} no setpoint of snapshot {request.snapshot_id}")
-    return whole.take(rows, channels if len(rows) == len(channels) else None)
 
 
 class _Restore:
@@ -262,18 +239,13 @@ class _Restore:
                 wanted.channels,
                 progress=lambda done, of: self._report(f"verifying {of} PVs", _WRITE + 19.0 * done / max(of, 1)),
             )
-            bad = np.flatnonzero(self._differs(rows, wanted, got))
+            bad = np.flatnonzero(reads_back_else(wanted, got, self.job.catalogue, self.entries[rows]))
             if not len(bad) or time.monotonic() >= deadline or self.job.aborted:
                 break
             self._report(f"{len(bad)} PVs do not read back as written yet", 99.0)
             rows = rows[bad]
             await asyncio.sleep(min(_SETTLE_POLL_S, max(0.0, deadline - time.monotonic())))
-        self.ledger.retract(rows[bad], [_mismatch(wanted, got, int(r)) for r in bad])
-
-    def _differs(self, rows: NDArray[np.intp], wanted: Frame, got: Frame) -> NDArray[np.bool_]:
-        catalogue, entries = self.job.catalogue, self.entries[rows]
-        atol, rtol = np.nan_to_num(catalogue.atol[entries]), np.nan_to_num(catalogue.rtol[entries])
-        return np.logical_or(differs(wanted, got, atol, rtol), ~got.valid)
+        self.ledger.retract(rows[bad], [mismatch(wanted, got, int(r)) for r in bad])
 
     def result(self) -> RestoreResult:
         """The account as it stands."""
@@ -321,9 +293,3 @@ def _backup_title(snapshot: Snapshot) -> str:
     """Titles of backups of backups do not grow."""
     title = f"Before restore of {snapshot.id}"
     return title if snapshot.kind == BACKUP else shorten(f"{title}: {snapshot.title}", _TITLE_BYTES)
-
-
-def _mismatch(wanted: Frame, got: Frame, row: int) -> str:
-    if got.state[row] != State.VALUE:
-        return f"written, but could not be read back: {State(int(got.state[row])).reason}"
-    return f"wrote {text(wanted, row, 40)}, reads back {text(got, row, 40)}"

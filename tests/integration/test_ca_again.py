@@ -13,12 +13,15 @@ import pytest
 from ca_helpers import hold, outcomes, random_prefix, started, states, until
 from ioc_process import IocProcess
 
-from squirrel_ioc.ca import IocStatus, Machine, _put
+from squirrel_ioc.ca import IocStatus, Machine, _get, _put
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta, State, WriteState
 
 P = random_prefix()
 EACH = 20
+
+ECA_GETFAIL = 152
+"""caerr.h"""
 
 
 def numbers(ioc: str) -> str:
@@ -267,3 +270,33 @@ async def test_thresholds_are_settings(two: dict[str, IocProcess]) -> None:
         # Silent for more than open_s at the end of the read: open at once.
         assert machine.iocs()[0].status is IocStatus.OPEN
         assert states(await machine.read(channels)) == {State.IOC_OPEN: EACH}
+
+
+@pytest.mark.parametrize(("retry_s", "expected"), [(0.5, State.VALUE), (0, State.ERROR)])
+async def test_an_error_of_one_get_is_tried_once_more(
+    two: dict[str, IocProcess], monkeypatch: pytest.MonkeyPatch, retry_s: float, expected: State
+) -> None:
+    asked: Counter[int] = Counter()
+    get = _get.ca.sg_array_get
+
+    def counting(gid: int, kind: int, count: int, chid: int, pointer: int) -> int:
+        asked[chid] += 1
+        return int(get(gid, kind, count, chid, pointer))
+
+    async with started(timeout_s=20, retry_s=retry_s) as machine:
+        channels = await hold(machine, names("A"))
+        engine = machine._engine
+        monkeypatch.setattr(_get.ca, "sg_array_get", counting)
+        two["A"].pause()
+        reading = asyncio.create_task(machine.read(channels))
+        await until(lambda: len(asked) == EACH, 5)
+        # As libca tells that the IOC has answered one request with an error.
+        chid = int(engine.table.chid[machine._slots(channels)[3]])
+        engine.answers.on_exception(chid, ECA_GETFAIL, _get.ca.OP_GET)
+        await until(lambda: not engine.answers._exceptions, 5)
+        two["A"].resume()
+        frame = await reading
+        assert State(frame.state[3]) is expected
+        assert states(frame)[State.VALUE] == EACH - (expected is State.ERROR)
+        # Only that one, and only once.
+        assert Counter(asked.values()) == ({1: EACH - 1, 2: 1} if retry_s else {1: EACH})
