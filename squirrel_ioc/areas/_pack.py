@@ -7,6 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -42,7 +43,7 @@ _LIVE: Final = {
 }
 
 _NOT_COLUMNS: Final = (
-    *(ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError),
+    *(ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, SyntaxError, TokenError),
     *(OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
 )
 """What numpy and zipfile say of other bytes."""
@@ -61,9 +62,12 @@ def unpack(data: bytes) -> dict[str, NDArray[Any]]:
     """The columns that were packed. Raises StoreError when these are none."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as columns:
-            return dict(columns)
+            found = dict(columns)
     except _NOT_COLUMNS as exc:
         raise StoreError(f"a part of a job cannot be read: {exc}") from exc
+    if not all(isinstance(column, np.ndarray) for column in found.values()):
+        raise StoreError("a part of a job cannot be read: not columns")
+    return found
 
 
 def frame_columns(frame: Frame) -> dict[str, NDArray[Any]]:
@@ -97,6 +101,13 @@ def unpack_frame(columns: Columns, channels: ChannelList) -> Frame:
         raise StoreError(f"a part of a job does not fit: {exc}") from exc
     if len(frame.meta) and not 0 <= frame.meta.min() <= frame.meta.max() < len(frame.metas):
         raise StoreError("a part of a job does not fit: meta")
+    row, end = frame.side_row, frame.side_end
+    if row.ndim != 1 or row.shape != end.shape or len(frame.side) != (end[-1] if len(end) else 0):
+        raise StoreError("a part of a job does not fit: side")
+    if len(row) and not (row[0] >= 0 and row[-1] < len(channels) and np.all(np.diff(row) > 0)):
+        raise StoreError("a part of a job does not fit: side_row")
+    if len(end) and not (end[0] >= 0 and np.all(np.diff(end) >= 0)):
+        raise StoreError("a part of a job does not fit: side_end")
     return frame
 
 
