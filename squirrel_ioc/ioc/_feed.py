@@ -62,6 +62,10 @@ class JobFeed:
                 self._release_held()
         return job_id
 
+    def adopt(self, job_id: int, owner: JobOwner) -> None:
+        """A job that nobody here has asked for belongs to `owner` from now on."""
+        self._owners[job_id] = owner
+
     async def end(self, job_id: int) -> JobInfo:
         """Follow a job of `submit` to its end. What it ends with has then been published."""
         self._release_held()

@@ -56,7 +56,8 @@ class _Run:
 
     command: Command | None
     client: Client
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = field(default_factory=time.monotonic)
+    """None when it was asked for before this process started."""
     job_id: int = 0
     outcome: Outcome = Outcome.RUNNING
 
@@ -73,6 +74,8 @@ class JobGroup(Group):
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
         self.starters: frozenset[Pv] = frozenset()
+        self.resumed: Command | None = None
+        """The command that reads 1 while a job runs that was asked for before a restart."""
         self._run: _Run | None = None
 
     def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
@@ -84,10 +87,23 @@ class JobGroup(Group):
         return ()
 
     async def start(self) -> None:
-        """Show how the last jobs of this kind ended, also when that was before a restart."""
+        """Show how the last jobs of this kind ended, also when that was before a restart; follow one that goes on."""
+        going_on = None
         for info in reversed(self.service.jobs.recent):
-            if self.is_ours(info.kind) and info.status.terminal:
+            if not self.is_ours(info.kind):
+                continue
+            if info.status.terminal:
                 self._publish(info, None, stamp_of(info.finished.timestamp()) if info.finished else now())
+            else:
+                going_on = info
+        if going_on is not None:
+            self._resume(going_on)
+
+    def _resume(self, info: JobInfo) -> None:
+        self._run = _Run(self.resumed, Client(info.user, info.host), None, info.id)
+        self.feed.adopt(info.id, self)
+        begun: list[tuple[Pv, Any]] = [(self.msg, info.message), (self.status, Outcome.RUNNING)]
+        post_all(begun if self.resumed is None else [*begun, (self.resumed, 1)], now())
 
     def is_ours(self, kind: JobKind) -> bool:
         """Whether the group shows how jobs of this kind end."""
@@ -142,7 +158,8 @@ class JobGroup(Group):
 
     def job_ended(self, info: JobInfo, stamp: Any) -> None:
         """Results, then MSG, then STATUS."""
-        duration_s = time.monotonic() - self._run.started if self._run else None
+        started = self._run.started if self._run is not None else None
+        duration_s = None if started is None else time.monotonic() - started
         outcome = self._publish(info, duration_s, stamp)
         if self._run is not None:
             self._run.outcome = outcome
@@ -161,7 +178,7 @@ class JobGroup(Group):
             shown: list[tuple[Pv, Any]] = []
             if result is not None:
                 shown += self.results(info, result, result.duration_s if duration_s is None else duration_s)
-            elif duration_s is not None:
+            else:
                 shown += self.nothing()
         except Exception as error:  # a result of another version must not leave STATUS at Running
             log.exception("job %d: its result cannot be shown", info.id)

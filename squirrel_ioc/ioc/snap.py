@@ -44,6 +44,7 @@ class SnapGroup(JobGroup):
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
         self.starters = frozenset([self.trigger, self.at_once])
+        self.resumed = self.trigger
         self.trigger.action = self._trigger
         self.at_once.on_put = self._at_once
         self.selection.on_put = selection_writer(self.selection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -24,6 +25,7 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreMode, RestoreRequest, RestoreResult
 from squirrel_ioc.model.snapshot import BACKUP, NewSnapshot, Snapshot
 from squirrel_ioc.model.values import Dbf, State, WriteState
+from squirrel_ioc.store import Connection
 
 __all__ = ["ENABLE_SETTING", "restore_snapshot"]
 
@@ -117,6 +119,7 @@ class _Restore:
             same = ~differs(saved, now, None, None)
             ledger.settle(rows[same & (now.state == State.VALUE)], Verdict.UNCHANGED)
         self._now, self._now_rows = now, rows
+        job.partial = self.result()
 
     async def _fit(self, now: Frame, rows: NDArray[np.intp]) -> Frame:
         """Give values that came from a file the types that their PVs have now. What does not fit fails."""
@@ -127,12 +130,20 @@ class _Restore:
         return self.saved.take(rows)
 
     async def back_up(self) -> None:
-        """Store the present values of exactly the PVs to be written, before the first write."""
+        """Store the present values of exactly the PVs to be written, before the first write.
+
+        With them, in the same commit, the account as it stands: whatever happens from now on, somebody can tell of it.
+        """
         rows = self.ledger.open
         if not len(rows):
             return
         self.job.check_abort()
         self._report(f"backing up {len(rows)} PVs", _READ)
+
+        async def note(connection: Connection, backup: Snapshot) -> None:
+            account = replace(self.result(), backup_id=backup.id)
+            await self.job.store.note_job(self.job.id, account.total, account.to_json(), connection)
+
         backup = await self.job.store.save_snapshot(
             self._before(rows),
             NewSnapshot(
@@ -144,6 +155,7 @@ class _Restore:
                 kind=BACKUP,
                 origin=f"restore of snapshot {self.snapshot.id}",
             ),
+            also_do=note,
         )
         self.backup_id = backup.id
         self.job.partial = self.result()
