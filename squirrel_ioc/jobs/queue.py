@@ -115,12 +115,17 @@ class Jobs:
             self._manager.shutdown.set()
         if self._task is not None:
             within_s = max(self._settings.ca.timeout_s, self._settings.ca.put_timeout_s) + _STOP_S
-            done, _ = await asyncio.wait([self._task], timeout=within_s)
-            if not done:
-                log.error("a job did not stop within %g s; it is cancelled", within_s)
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            for info in self._board.unfinished():
+                if info.status is JobStatus.IN_PROGRESS:
+                    log.info("waiting for job %d (%s) to stop, %g s at most", info.id, info.title, within_s)
+            try:
+                done, _ = await asyncio.wait([self._task], timeout=within_s)
+                if not done:
+                    log.error("a job did not stop within %g s; it is cancelled", within_s)
+            finally:  # also when nobody wants to wait
+                self._task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await self._task
         await self._runner.settle()
 
     async def submit(self, request: Request, *, user: str, host: str) -> int:
