@@ -20,14 +20,12 @@ _INTEGER = (Dbf.CHAR, Dbf.SHORT, Dbf.LONG)
 _RAMPED = (Dbf.CHAR, Dbf.SHORT, Dbf.LONG, Dbf.FLOAT, Dbf.DOUBLE)
 
 
-def needs_ramp(target: Frame, start: NDArray[np.float64], max_step: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """bool[N]: numeric scalars with a `max_step` smaller than the way from `start` to the target.
+def needs_ramp(target: Frame, max_step: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """bool[N]: numeric scalars with a `max_step`, also those whose way is one step: it must be that when it is taken.
 
     A way that is not finite is one too, and cannot be walked: see `cannot_ramp`.
     """
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(target.number - start)
-    return np.isin(target.dbf, _RAMPED) & np.isfinite(max_step) & ~(distance <= max_step)
+    return np.isin(target.dbf, _RAMPED) & np.isfinite(max_step)
 
 
 def cannot_ramp(target: Frame, start: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -58,7 +56,7 @@ async def ramp(
     clock = asyncio.get_running_loop()
     # An integer PV walks in whole steps, of at least one.
     step = np.where(np.isin(target.dbf, _INTEGER), np.maximum(np.floor(max_step), 1.0), max_step)
-    steps = np.ceil(np.abs(target.number - start) / step).astype(np.int64)
+    steps = np.maximum(np.ceil(np.abs(target.number - start) / step), 1).astype(np.int64)
     taken = np.zeros(len(target), np.int64)
     reached = start.copy()
     state = np.full(len(target), WriteState.NOT_ISSUED, np.uint8)

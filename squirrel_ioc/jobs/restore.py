@@ -175,7 +175,7 @@ class _Restore:
         target = self.saved.take(rows)
         before = self._before(rows)
         start = before.number
-        walk = needs_ramp(target, start, self.job.catalogue.max_step[self.entries[rows]])
+        walk = needs_ramp(target, self.job.catalogue.max_step[self.entries[rows]])
         stuck = np.flatnonzero(walk & cannot_ramp(target, start))
         reasons = [f"there are no steps from {start[r]:g} to {target.number[r]:g}" for r in stuck]
         self.ledger.settle(rows[stuck], Verdict.FAILED, reasons)
@@ -208,6 +208,8 @@ class _Restore:
             moved=self._ramping(len(rows)),
         )
         self._account_part_way(rows, outcome, reached, start)
+        lost = "disconnected since its value was read: nobody knows where its ramp would begin"
+        self.ledger.settle(rows[outcome == WriteState.DISCONNECTED], Verdict.FAILED, lost)
         self._account(rows, outcome)
 
     def _account(self, rows: NDArray[np.intp], outcome: NDArray[np.uint8]) -> None:

@@ -336,6 +336,42 @@ async def test_what_cannot_be_done_fails_with_the_reason(rig: Rig, request_: Any
     assert re.search(reason, message), message
 
 
+async def test_an_ioc_restarts_between_the_look_and_the_first_write(
+    rig: Rig, ioc: IocProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.use(*(ENTRIES[f"J:{x}"] for x in ("A", "B", "MODE", "TEXT", "RAMP")))
+    snapshot_id = await rig.snapshot()
+    for name, value in (("J:A", 50), ("J:B", 60), ("J:MODE", 0), ("J:TEXT", "other"), ("J:RAMP", 13)):
+        await put(name, value)
+    other = DATABASE.replace('field(ZRST, "Off") field(ONST, "Standby") field(TWST, "Run")', 'field(TWST, "Stop")')
+    other = other.replace('record(stringout, "J:TEXT") { field(VAL, "hello")', 'record(ao, "J:TEXT") { field(VAL, "8")')
+    other = other.replace(
+        'record(longout, "J:RAMP") { field(VAL, "10")', 'record(longout, "J:RAMP") { field(VAL, "500")'
+    )
+    read = rig.machine.read
+
+    async def restarted_meanwhile(channels: Any, **kwargs: Any) -> Any:
+        frame = await read(channels, **kwargs)
+        monkeypatch.setattr(rig.machine, "read", read)
+        await asyncio.to_thread(ioc.restart, other)
+        assert await rig.machine.settled(25)
+        return frame
+
+    monkeypatch.setattr(rig.machine, "read", restarted_meanwhile)
+    info = await rig.run(RestoreRequest(snapshot_id))
+    result = info.result
+    assert (result.outcome, result.written, result.failed, result.mismatch) == (Outcome.PARTIAL, 2, 3, 0)
+    # The backup holds what stood before the restart.
+    assert (await rig.store.load_frame(result.backup_id)).value(0) == 50
+    changed = "its type, size or state labels have changed since it was looked at"
+    assert dict(zip(result.bad_names, result.bad_reasons, strict=True)) == {
+        "J:MODE": changed,
+        "J:TEXT": changed,
+        "J:RAMP": "disconnected since its value was read: nobody knows where its ramp would begin",
+    }
+    assert await values("J:A", "J:B", "J:MODE", "J:TEXT", "J:RAMP") == [1, 2, 2, 8, 500]
+
+
 async def test_disabled_after_it_was_asked_for(rig: Rig) -> None:
     await rig.use(ENTRIES["J:A"])
     snapshot_id = await rig.snapshot()
