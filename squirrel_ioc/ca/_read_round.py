@@ -128,7 +128,6 @@ class ReadRound:
     def close(self) -> None:
         """What still comes is for nobody."""
         self._engine.answers.untag(self._tag)
-        self.plan.busy = False
 
     def state(self) -> NDArray[np.uint8]:
         """uint8[rows]: a `State` each."""
@@ -138,12 +137,16 @@ class ReadRound:
         return state
 
     def fill(self, columns: Columns, rows: NDArray[np.intp] | None = None) -> None:
-        """Put the values into `columns`, whose states are known; row i of the plan is `rows[i]` there, or i."""
+        """Put the values into `columns`, whose states are known; row i of the plan is `rows[i]` there, or i.
+
+        After this, others may use the plan, and its memory.
+        """
         plan = self.plan
         for dbf, view in plan.scalars.views.items():
             which = plan.scalar_rows[plan.scalars.rows[dbf]]
             columns.scalars(dbf, which if rows is None else rows[which], view)
         columns.arrays(plan.array_rows if rows is None else rows[plan.array_rows], self.arrays.values)
+        plan.busy = False
 
 
 def _always() -> bool:

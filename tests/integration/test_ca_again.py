@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from ca_helpers import hold, outcomes, random_prefix, started, states, until
 from ioc_process import IocProcess
+from numpy.typing import NDArray
 
-from squirrel_ioc.ca import IocStatus, Machine, _get, _put
+from squirrel_ioc.ca import IocStatus, Machine, _get, _put, _read
+from squirrel_ioc.ca._again import fit_for_again
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta, State, WriteState
 
@@ -300,3 +303,32 @@ async def test_an_error_of_one_get_is_tried_once_more(
         assert states(frame)[State.VALUE] == EACH - (expected is State.ERROR)
         # Only that one, and only once.
         assert Counter(asked.values()) == ({1: EACH - 1, 2: 1} if retry_s else {1: EACH})
+
+
+async def test_a_read_before_its_second_round_keeps_its_values(
+    two: dict[str, IocProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads of the same list share memory, one after the other."""
+    waiting = True
+
+    def soon(engine: Any, slots: NDArray[np.intp], now: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        able, soon = fit_for_again(engine, slots, now)
+        return (able & soon, able | soon) if waiting else (able, soon)
+
+    monkeypatch.setattr(_read, "fit_for_again", soon)
+    async with started(timeout_s=20, retry_s=20) as machine:
+        channels = await hold(machine, names("A"))
+        engine = machine._engine
+        two["A"].pause()
+        reading = asyncio.create_task(machine.read(channels))
+        await until(lambda: bool(engine.iocs.all[0].in_flight), 5)
+        chid = int(engine.table.chid[machine._slots(channels)[3]])
+        engine.answers.on_exception(chid, ECA_GETFAIL, _get.ca.OP_GET)
+        await until(lambda: not engine.answers._exceptions, 5)
+        two["A"].resume()
+        await until(lambda: not engine.iocs.all[0].in_flight, 5)
+        assert not reading.done()
+        await machine.write(frame_of(channels, dict.fromkeys(names("A"), 77.0)))
+        assert (await machine.read(channels)).number.tolist() == [77.0] * EACH
+        waiting = False
+        assert (await reading).number.tolist() == [0, 1, 2, 77.0, *range(4, EACH)]
