@@ -120,7 +120,7 @@ class MetaOperation(Operation):
         asked = table.readable[slots] & (table.dbf[slots] != Dbf.STRING)
         self._bare(slots[~asked])
         self._slots = slots[asked]
-        self._chids = table.chid[self._slots]
+        self._connection = table.connection[self._slots]
         self._buffer = Buffer.of(table, self._slots, CTRL_DTYPE, DBR_CTRL)
         self._buffer.clear()
         b = self._buffer
@@ -155,8 +155,8 @@ class MetaOperation(Operation):
         before = table.meta[slots]
         outcome = np.empty(len(slots), np.uint8)
         outcome[self._buffer.order] = self._bulk.outcome
-        # A slot may have got another channel, or none, meanwhile; a connection lost comes back as a new one.
-        same = (table.chid[slots] == self._chids) & table.connected[slots]
+        # A slot may have got another channel, or none, meanwhile; a connection that was lost comes back as a new one.
+        same = (table.connection[slots] == self._connection) & table.connected[slots]
         for dbf, view in self._buffer.views.items():
             rows = self._buffer.rows[dbf]
             good = same[rows] & (outcome[rows] == State.VALUE) & (table.dbf[slots[rows]] == dbf)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from squirrel_ioc.ca._iocs import MAX_PROBES, MAX_STALE_BYTES, PROBE_EVERY_S, Ioc, Iocs
+from squirrel_ioc.config import CaSettings
 
 OPEN_S = 3.0
 
@@ -129,6 +131,24 @@ def test_one_that_cannot_be_asked_is_not_judged(it: Recorder) -> None:
     it.iocs.timed_out(it.ioc, 100, 10)
     it.iocs.tick(20)
     assert (it.ioc.open, it.ioc.gave_up) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("slow_s", 0),
+        ("slow_s", "soon"),
+        ("open_s", 0),
+        ("open_s", 61),
+        ("open_s", True),
+        ("retry_s", -0.1),
+        ("retry_s", 61),
+        ("retry_s", float("nan")),
+    ],
+)
+def test_thresholds_are_checked(key: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=key):
+        CaSettings.model_validate({key: value})
 
 
 def test_names(it: Recorder) -> None:
