@@ -44,6 +44,8 @@ MAX_QUEUED = 20
 """Jobs that may wait. More are refused, so that nobody can fill the queue over the network."""
 
 _RECONNECT_S = 1.0
+_RECONNECT_WITHIN_S = 2.0
+_UNDELIVERED_S = 10.0
 _STOP_S = 5.0
 """For a job to end, once the IOCs have answered or their time is up."""
 
@@ -66,7 +68,9 @@ class Jobs:
         self._task: asyncio.Task[None] | None = None
         self._manager: QueueManager | None = None
         self._stopping = False
+        self._connected = asyncio.Event()
         self._told = ""
+        self._delivered: set[int] = set()
 
     @property
     def current(self) -> JobInfo | None:
@@ -145,11 +149,12 @@ class Jobs:
             await check_import(self._settings, request)
         elif isinstance(request, ExportRequest):
             await check_export(self._settings, self._store, request)
+        await self._check_queue()
         row = {f.name: getattr(request, f.name) for f in fields(request)}
         now = datetime.now(UTC)
         job_id = 0
         try:
-            async with self._store.transaction() as connection:
+            async with self._store.transaction("queueing the job") as connection:
                 job_id = await self._store.create_job(
                     connection, request.kind, row, title=_title(request), user=user, host=host, created=now
                 )
@@ -162,6 +167,17 @@ class Jobs:
                 JobInfo(job_id, request.kind, JobStatus.PENDING, _title(request), user, host, created=now)
             )
         return job_id
+
+    async def _check_queue(self) -> None:
+        """A job that cannot be delivered would wait for nobody knows how long."""
+        if not self._store.status.ok:
+            raise DatabaseDownError(self._store.status.message)
+        if self._told:
+            try:
+                async with asyncio.timeout(_RECONNECT_WITHIN_S):
+                    await self._connected.wait()
+            except TimeoutError:
+                raise DatabaseDownError(self._told) from None
 
     async def _check_restore(self, request: RestoreRequest) -> None:
         """Never two restores at once, and none of what does not exist."""
@@ -189,8 +205,19 @@ class Jobs:
         await self._runner.withdraw(ended)
         return True
 
+    async def _give_up_waiting(self) -> None:
+        """End what waits to be delivered, while nobody knows when the database will be back."""
+        for info in self._board.unfinished():
+            if info.status is JobStatus.PENDING and info.id not in self._delivered:
+                message = f"not begun: {self._told}"
+                await self._runner.withdraw(
+                    replace(info, status=JobStatus.FAILED, message=message, finished=datetime.now(UTC))
+                )
+
     async def _take_jobs(self, ready: asyncio.Event) -> None:
         """Keep a queue manager going, through every loss of the database."""
+        loop = asyncio.get_running_loop()
+        lost_at = loop.time()
         while not self._stopping:
             try:
                 async with self._store.own_connection() as connection:
@@ -199,7 +226,11 @@ class Jobs:
                     connection.add_termination_listener(self._connection_lost)
                     ready.set()
                     self._told = ""
-                    await manager.run(shutdown_on_listener_failure=True)
+                    self._connected.set()
+                    try:
+                        await manager.run(shutdown_on_listener_failure=True)
+                    finally:
+                        lost_at = loop.time()
             except (StoreError, PgqException) as error:
                 if (trouble := str(error) or type(error).__name__) != self._told:
                     self._told = trouble
@@ -208,7 +239,11 @@ class Jobs:
                 log.exception("the job queue")
             finally:
                 self._manager = None
+                self._connected.clear()
+                self._told = self._told or "the job queue: the connection is lost"
             if not self._stopping:
+                if loop.time() - lost_at > _UNDELIVERED_S:
+                    await self._give_up_waiting()
                 await asyncio.sleep(_RECONNECT_S)
 
     def _connection_lost(self, _connection: object) -> None:
@@ -216,10 +251,18 @@ class Jobs:
             self._manager.shutdown.set()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """What pgqueuer calls with a job. Nothing leaves here: it could only put a job back while the database is
+        """What pgqueuer calls with a job."""
+        job_id = int(delivery.payload or b"0")
+        self._delivered.add(job_id)
+        try:
+            await self._carry_out(job_id)
+        finally:
+            self._delivered.discard(job_id)
+
+    async def _carry_out(self, job_id: int) -> None:
+        """Run it, again if need be. Nothing leaves here: pgqueuer could only put a job back while the database is
         there, and forgets one that has failed.
         """
-        job_id = int(delivery.payload or b"0")
         while True:
             try:
                 await self._runner.run(job_id)

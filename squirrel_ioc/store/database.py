@@ -16,7 +16,7 @@ import asyncpg
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, StoreError
 from squirrel_ioc.store.embedded import EmbeddedServer
-from squirrel_ioc.store.failures import DISK, UNREACHABLE, reason, translated
+from squirrel_ioc.store.failures import DISK, UNREACHABLE, fault, translated
 
 __all__ = ["Target", "Database", "Connection", "APPLICATION", "id_or_none"]
 
@@ -93,11 +93,11 @@ class Target:
         except asyncpg.exceptions.ClientConfigurationError:
             raise StoreError(self._not_understood) from None
         except UNREACHABLE as exc:
-            raise DatabaseDownError(f"{self.description} does not answer: {reason(exc)}") from None
+            raise DatabaseDownError(f"{self.description} {fault(exc)}") from None
         except ValueError:
             raise StoreError(self._not_understood) from None
         except asyncpg.PostgresError as exc:
-            raise DatabaseDownError(f"{self.description}: {exc}") from None
+            raise DatabaseDownError(f"{self.description} {fault(exc) or f'refuses: {exc}'}") from None
 
     @property
     def _not_understood(self) -> str:
@@ -146,6 +146,8 @@ class _Use:
     def __init__(self, limit: asyncio.Timeout) -> None:
         self._limit = limit
         self.connection: Connection | None = None
+        self.more_than_that = False
+        """What is done with the connection is not all that is done, and the rest goes on without it."""
 
     def cut(self) -> None:
         """Have it fail now. Not by asking the server to cancel: it does not answer."""
@@ -153,7 +155,8 @@ class _Use:
         if self.connection is not None:
             self.connection.terminate()
             wait_s = _LET_GO_S
-        self._limit.reschedule(asyncio.get_running_loop().time() + wait_s)
+        if not self.more_than_that:
+            self._limit.reschedule(asyncio.get_running_loop().time() + wait_s)
 
 
 class Database:
@@ -223,6 +226,7 @@ class Database:
             raise DatabaseDownError(f"{doing}: {trouble}")
         async with self._in_use(doing) as use:
             use.connection = connection = await self._target.connect()
+            use.more_than_that = True  # jobs run that have begun
             try:
                 if not self.acts():
                     raise NotActiveError(f"{doing}: this service is not the active one")
@@ -245,7 +249,7 @@ class Database:
                         self._uses.discard(use)
         except DatabaseDownError as exc:
             if isinstance(exc.__cause__, DISK):
-                self.on_disk(reason(exc.__cause__))
+                self.on_disk(fault(exc.__cause__))
             self.on_down()
             raise
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from squirrel_ioc.errors import DatabaseDownError, StoreError
 
-__all__ = ["translated", "reason", "UNREACHABLE", "DISK"]
+__all__ = ["translated", "fault", "reason", "UNREACHABLE", "DISK"]
 
 UNREACHABLE: Final = (
     OSError,
@@ -31,22 +31,32 @@ DISK: Final = (asyncpg.DiskFullError, asyncpg.PostgresIOError)
 # Classes of SQLSTATE in words, the narrow ones first. All are faults that pass, or that somebody mends at the server;
 # what was asked is not to blame, and may well succeed later.
 _FAULTS: Final[tuple[tuple[type[asyncpg.PostgresError], str], ...]] = (
-    (asyncpg.TooManyConnectionsError, "the database has no connection left"),
-    (asyncpg.QueryCanceledError, "the database has cancelled it"),
-    (asyncpg.DiskFullError, "the disk of the database is full"),
-    (asyncpg.InsufficientResourcesError, "the database is short of resources"),
-    (asyncpg.ReadOnlySQLTransactionError, "the database is read-only"),
-    (asyncpg.LockNotAvailableError, "somebody else has locked a table of the database for too long"),
-    (asyncpg.PostgresSystemError, "the database has trouble with its computer"),
-    (asyncpg.InvalidAuthorizationSpecificationError, "the database refuses the login"),
-    (asyncpg.TransactionRollbackError, "others were changing the same in the database"),
+    (asyncpg.TooManyConnectionsError, "has no connection left"),
+    (asyncpg.QueryCanceledError, "has cancelled it"),
+    (asyncpg.DiskFullError, "has a full disk"),
+    (asyncpg.InsufficientResourcesError, "is short of resources"),
+    (asyncpg.ReadOnlySQLTransactionError, "is read-only"),
+    (asyncpg.LockNotAvailableError, "waits for somebody else who has locked a table for too long"),
+    (asyncpg.PostgresSystemError, "has trouble with its computer"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "refuses the login"),
+    (asyncpg.TransactionRollbackError, "was being changed by others in the same place"),
 )
+
+
+def fault(exc: BaseException) -> str:
+    """What is wrong with the database, to be said after its name; empty when it is not to blame."""
+    for kind, words in _FAULTS:
+        if isinstance(exc, kind):
+            return f"{words} ({exc})"
+    return f"does not answer: {reason(exc)}" if isinstance(exc, UNREACHABLE) else ""
 
 
 def reason(exc: BaseException) -> str:
     """An error in words; some have none of their own, and some speak of the inside of asyncpg."""
-    if isinstance(exc, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
+    if isinstance(exc, (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.ConnectionDoesNotExistError)):
         return "the connection is lost"
+    if isinstance(exc, (FileNotFoundError, ConnectionRefusedError)):
+        return "no server is running there"
     return str(exc) or ("no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__)
 
 
@@ -59,11 +69,8 @@ def translated(doing: str) -> Iterator[None]:
     except (*UNREACHABLE, asyncpg.PostgresError) as exc:
         if isinstance(exc, ValueError):  # how asyncpg's own error says that an argument does not fit its type
             raise StoreError(f"{doing}: {exc}") from exc
-        for kind, words in _FAULTS:
-            if isinstance(exc, kind):
-                raise DatabaseDownError(f"{doing}: {words} ({exc})") from exc
-        if isinstance(exc, UNREACHABLE):
-            raise DatabaseDownError(f"{doing}: the database does not answer ({reason(exc)})") from exc
+        if words := fault(exc):
+            raise DatabaseDownError(f"{doing}: the database {words}") from exc
         raise StoreError(f"{doing}: {exc}") from exc
     except (UnicodeError, OverflowError) as exc:
         raise StoreError(f"{doing}: {exc}") from exc

@@ -23,7 +23,7 @@ from squirrel_ioc.resources import migrations_dir
 from squirrel_ioc.store.catalogue import Catalogues, StoredCatalogue
 from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
-from squirrel_ioc.store.events import RESYNC, DbStatus, StoreEvent
+from squirrel_ioc.store.events import DbStatus, StoreEvent
 from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.jobs import JobRows
 from squirrel_ioc.store.keys import Keys
@@ -75,7 +75,7 @@ class Store:
         watch.on_silent = database.cut
         database.trouble = lambda: "" if watch.status.connected else watch.status.message
         database.write_trouble = lambda: "" if watch.status.writable else watch.status.message
-        watch.on_event.add(lambda event: self._forget() if event.kind == RESYNC else None)
+        watch.on_other_timeline = self._forget
         if lease is not None:
             database.acts = self.acts
             database.fence = lease.fence
@@ -160,11 +160,12 @@ class Store:
 
     def own_connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A connection beside the pool, its errors translated, closed at the end of the block."""
-        return self._database.own_connection("using the database")
+        return self._database.own_connection("the job queue")
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection from the pool in a transaction, which is committed at the end of the block."""
-        return self._database.transaction("using the database")
+    def transaction(self, doing: str = "using the database") -> AbstractAsyncContextManager[Connection]:
+        """A connection from the pool in a transaction, which is committed at the end of the block; errors say `doing`
+        what."""
+        return self._database.transaction(doing)
 
     @property
     def status(self) -> DbStatus:

@@ -14,7 +14,7 @@ import asyncpg
 from squirrel_ioc.errors import DatabaseDownError, SquirrelError, StoreError
 from squirrel_ioc.store.database import Target
 from squirrel_ioc.store.events import RESYNC, DbStatus, Listeners, StoreEvent
-from squirrel_ioc.store.failures import UNREACHABLE, reason
+from squirrel_ioc.store.failures import UNREACHABLE, fault
 
 __all__ = ["Watch", "SERVICE_KEY", "HOLDER"]
 
@@ -39,7 +39,8 @@ WHERE locktype = 'advisory' AND granted AND datname = current_database() AND dat
 _LOOK = "SELECT current_setting('transaction_read_only') = 'on' AS read_only, pg_is_in_recovery() AS replica"
 _WHO = """
 SELECT (SELECT system_identifier FROM pg_control_system()) AS server, oid AS database,
-    to_regclass('snapshot_chunk') IS NULL AS empty
+    to_regclass('snapshot_chunk') IS NULL AS empty,
+    CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline
 FROM pg_database WHERE datname = current_database()
 """
 # As much as a snapshot of 40,000 PVs takes, and nothing that can be compressed. To be taken back.
@@ -68,13 +69,17 @@ class Watch:
         self._restart = restart
         self._connection: asyncpg.Connection | None = None
         self._server_pid = 0
+        self._listening = False
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._who: tuple[int, int] | None = None
+        self._timeline = ""
         self._disk_trouble = ""
         self._silent: asyncio.TimerHandle | None = None
         self.on_silent: Callable[[], None] = lambda: None
         """Called when the database has been away for so long that nobody should wait for its answer any more."""
+        self.on_other_timeline: Callable[[], None] = lambda: None
+        """Called when a server has taken the place of another: it may lack the last of what that had committed."""
         self.status = DbStatus(False, 0.0, "not connected yet")
         self.on_status: Listeners[DbStatus] = Listeners()
         self.on_event: Listeners[StoreEvent] = Listeners()
@@ -149,8 +154,10 @@ class Watch:
             async with asyncio.timeout(_PING_S):
                 (look,) = await connection.fetch(_LOOK)
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
-            raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
+            raise DatabaseDownError(f"{self._target.description} {fault(exc) or exc}") from None
         latency_s = time.perf_counter() - start
+        if not self._listening and not look["replica"]:
+            raise DatabaseDownError(f"{self._target.description} is no replica any more")
         problem = await self._write_problem(connection, look["read_only"], look["replica"])
         message = f"{self._target.description} can be read, but not written: {problem}" if problem else ""
         self._set(DbStatus(True, latency_s, message, not problem))
@@ -170,12 +177,12 @@ class Watch:
                     finally:
                         await attempt.rollback()
             except asyncpg.PostgresError as exc:
-                self._disk_trouble = str(exc)
+                self._disk_trouble = fault(exc) or str(exc)
             except UNREACHABLE as exc:
-                raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
+                raise DatabaseDownError(f"{self._target.description} {fault(exc) or exc}") from None
             else:
                 self._disk_trouble = ""
-        return self._disk_trouble and f"its disk is full ({self._disk_trouble})"
+        return self._disk_trouble and f"it {self._disk_trouble}"
 
     async def _reconnect(self) -> None:
         if self._restart is not None:
@@ -197,10 +204,14 @@ class Watch:
                 await self._be_alone(connection)
             await self._recognise(connection)
             self._server_pid = connection.get_server_pid()
-            await connection.add_listener(_CHANNEL, self._notified)
+            # A replica cannot be listened to.
+            (look,) = await connection.fetch(_LOOK)
+            self._listening = not look["replica"]
+            if self._listening:
+                await connection.add_listener(_CHANNEL, self._notified)
             connection.add_termination_listener(lambda _: self.hurry())
         except (*UNREACHABLE, asyncpg.PostgresError) as exc:
-            raise DatabaseDownError(f"{self._target.description} does not answer: {reason(exc)}") from None
+            raise DatabaseDownError(f"{self._target.description} {fault(exc) or exc}") from None
 
     async def _recognise(self, connection: asyncpg.Connection) -> None:
         """Another database in the place of the first: what is known of that would be wrong, or be written into it."""
@@ -211,6 +222,11 @@ class Watch:
         elif who != self._who or row["empty"]:
             what = "is empty now" if row["empty"] else "is not the one that this service was started with"
             raise StoreError(f"{self._target.description} {what}: bring the right one back, or start the service again")
+        if row["timeline"] is not None and row["timeline"] != self._timeline:
+            if self._timeline:
+                _log.warning("%s: another server has taken the place of the one before", self._target.description)
+                self.on_other_timeline()
+            self._timeline = row["timeline"]
 
     async def _be_alone(self, connection: asyncpg.Connection) -> None:
         """Take the lock of the service. One that was killed a moment ago may hold it still, so try for a while."""
