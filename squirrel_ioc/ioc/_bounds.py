@@ -12,7 +12,7 @@ __all__ = ["Bounds", "ClientLog"]
 EASY_BYTES: Final = 128 * 1024 * 1024
 """What waits for clients. Beyond it, those who have stopped reading are disconnected, and nobody gets ahead."""
 
-MOST_BYTES: Final = 512 * 1024 * 1024
+MOST_BYTES: Final = 256 * 1024 * 1024
 """Beyond it somebody is disconnected: who has not read for the longest time."""
 
 MAX_COMING_BYTES: Final = 64 * 1024 * 1024

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 from ctypes import sizeof
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
 from caproto import DBR_TYPES, CAStatus, ChannelType, native_type
 
+from squirrel_ioc.ioc._answers import EVENT_ADD, answer
 from squirrel_ioc.ioc._database import Found
 from squirrel_ioc.ioc._wire import ConversionError, Elements
 from squirrel_ioc.ioc.pv import Pv, now
@@ -18,7 +20,7 @@ __all__ = ["Channel", "Subscription"]
 
 log = logging.getLogger(__name__)
 
-_PAD = b"\0" * 8
+_PAD = 8
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Of elements that a client asks for by number: the longest text as DOUBLE, but not as as many strings."""
@@ -105,36 +107,25 @@ class Subscription:
             return
         self._sender.send_update(self, structure, elements)
 
-    def response(self, structure: Any, elements: Elements) -> Any:
+    def response(self, structure: Any, elements: Elements) -> list[Any]:
         """The message of an update."""
         elements = self.channel.picked(elements)
         # A client that asks for a number of elements gets that number.
         if self.count:
             elements = elements.sized(self.count)
-        data = elements.data
-        if structure is None and not data:
-            data = _PAD  # libca takes an update without payload for the end of the subscription
-        return self.channel.protocol.subscribe(
-            data=data,
-            subscriptionid=self.id,
-            data_type=self.data_type,
-            data_count=elements.count,
-            status=CAStatus.ECA_NORMAL,
-            metadata=self.channel.stamped(structure),
-        )
+        if structure is None and not elements.data and not elements.zeros:
+            # libca takes an update without payload for the end of the subscription
+            elements = replace(elements, zeros=_PAD)
+        return self._message(self.channel.stamped(structure), elements, CAStatus.ECA_NORMAL)
 
-    def failure(self) -> Any:
+    def failure(self) -> list[Any]:
         """The message of a value that is not to be had in the type the client wants."""
         count = self.count or 1
-        plain = self.data_type <= ChannelType.DOUBLE
-        return self.channel.protocol.subscribe(
-            data=_PAD * count,
-            subscriptionid=self.id,
-            data_type=self.data_type,
-            data_count=count,
-            status=CAStatus.ECA_GETFAIL,
-            metadata=None if plain else DBR_TYPES[self.data_type](),
-        )
+        structure = None if self.data_type <= ChannelType.DOUBLE else DBR_TYPES[self.data_type]()
+        return self._message(structure, Elements(b"", count, 0, _PAD * count), CAStatus.ECA_GETFAIL)
+
+    def _message(self, structure: Any, elements: Elements, status: CAStatus) -> list[Any]:
+        return answer(EVENT_ADD, self.data_type, structure, elements, status, self.id)
 
     def _outside_deadband(self, elements: Elements) -> bool:
         """The `dbnd` channel filter: of scalars, and relative in percent."""

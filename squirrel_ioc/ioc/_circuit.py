@@ -19,6 +19,7 @@ import caproto as ca
 from caproto import CAStatus
 from caproto._commands import Commands
 
+from squirrel_ioc.ioc._answers import READ, READ_NOTIFY, answer
 from squirrel_ioc.ioc._bounds import Bounds
 from squirrel_ioc.ioc._channels import Channels, checked
 from squirrel_ioc.ioc._client import Client
@@ -240,23 +241,15 @@ class Circuit:
     async def _read(self, command: Any) -> None:
         channel = self._channels[command.sid]
         status, structure, elements = await channel.read(command.data_type, self._wanted(command.data_count))
-        if isinstance(command, ca.ReadRequest) and status != CAStatus.ECA_NORMAL:
-            del self._protocol._ioids[command.ioid]
-            self._send(ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=b"read failed"))
-            return
-        answer = channel.protocol.read(
-            data=elements.data,
-            data_type=command.data_type,
-            data_count=elements.count,
-            status=status,
-            ioid=command.ioid,
-            metadata=structure,
-        )
-        buffers = self._protocol.send(answer)
-        if isinstance(command, ca.ReadRequest):
-            # Of libca before 3.13; caproto cannot make it. The client's number stands where the status would.
-            answer.header.command, answer.header.parameter1 = ca.ReadResponse.ID, channel.protocol.cid
-        self.outbox.reply(buffers)
+        self._protocol._ioids.pop(command.ioid, None)
+        if isinstance(command, ca.ReadNotifyRequest):
+            message = answer(READ_NOTIFY, command.data_type, structure, elements, status, command.ioid)
+        elif status == CAStatus.ECA_NORMAL:  # of libca before 3.13
+            message = answer(READ, command.data_type, structure, elements, channel.protocol.cid, command.ioid)
+        else:
+            refused = ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=b"read failed")
+            message = self._protocol.send(refused)
+        self.outbox.reply(message)
 
     def _wanted(self, count: int) -> int | None:
         """0 is "as many as there are", which old clients cannot mean."""

@@ -78,7 +78,7 @@ class Monitors:
             structure, elements = subscription.pv.encode(subscription.data_type, subscription.long_string)
         except ConversionError as error:
             log.debug("monitor of %s: %s", subscription.pv.pvname, error)
-            self._outbox.reply(self._protocol.send(subscription.failure()))
+            self._outbox.reply(subscription.failure())
         else:
             subscription.update(structure, elements)
 
@@ -86,7 +86,7 @@ class Monitors:
         """The message of the present value; None when it has become one that is not to be had in this type."""
         try:
             value = subscription.pv.encode(subscription.data_type, subscription.long_string)
-            return self._protocol.send(subscription.response(*value))  # type: ignore[no-any-return]
+            return subscription.response(*value)
         except ConversionError as error:
             log.debug("monitor of %s: %s", subscription.pv.pvname, error)
             return None
@@ -100,7 +100,7 @@ class Monitors:
             self._outbox.update_later(subscription, lambda: self._present(subscription))
             return
         try:
-            buffers = self._protocol.send(subscription.response(structure, elements))
+            buffers = subscription.response(structure, elements)
         except Exception:  # one client's trouble is not to keep the value from the others
             log.exception("a monitor of %s ends", subscription.pv.pvname)
             self.end(subscription)

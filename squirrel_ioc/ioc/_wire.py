@@ -68,18 +68,19 @@ class ConversionError(SquirrelError):
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """`count` elements of `size` bytes each, in network byte order."""
+    """`count` elements of `size` bytes each, in network byte order: `data`, and so many `zeros` behind it."""
 
     data: bytes
     count: int
     size: int
+    zeros: int = 0
 
     def sized(self, count: int) -> Elements:
         """Exactly `count` of them, zeros behind the valid ones: what a client gets that asks for a fixed number."""
         if count == self.count:
             return self
-        length = count * self.size
-        return Elements(self.data[:length].ljust(length, b"\0"), count, self.size)
+        data = self.data[: count * self.size]
+        return Elements(data, count, self.size, count * self.size - len(data))
 
     def picked(self, start: int | None, end: int | None, step: int | None) -> Elements:
         """The elements from `start` to `end`, which is included, as the `arr` channel filter counts them."""
