@@ -332,3 +332,26 @@ async def test_a_read_before_its_second_round_keeps_its_values(
         assert (await machine.read(channels)).number.tolist() == [77.0] * EACH
         waiting = False
         assert (await reading).number.tolist() == [0, 1, 2, 77.0, *range(4, EACH)]
+
+
+async def test_an_ioc_that_goes_on_during_a_write_is_written(two: dict[str, IocProcess]) -> None:
+    async with started(timeout_s=0.8, put_timeout_s=15, open_s=0.2) as machine:
+        counters = names("A", "N")
+        channels = await hold(machine, [*names("A"), *names("B"), *counters])
+        two["A"].pause()
+        await machine.read(channels)
+        of_a = two["A"].port
+        await until(lambda: any(i.host.endswith(f":{of_a}") and i.status is IocStatus.OPEN for i in machine.iocs()), 3)
+        two["B"].pause()
+        done: list[int] = []
+        wanted = frame_of(channels, dict.fromkeys([*names("A"), *names("B")], 9.0))
+        writing = asyncio.create_task(machine.write(wanted, progress=lambda n, _: done.append(n)))
+        # A's are decided, B's are not.
+        await until(lambda: EACH + len(counters) in done, 5)
+        two["A"].resume()
+        await until(lambda: {i.status for i in machine.iocs()} == {IocStatus.OK}, 5)
+        two["B"].resume()
+        assert outcomes(await writing) == {WriteState.DONE: 2 * EACH, WriteState.NOT_ISSUED: len(counters)}
+        frame = await machine.read(channels)
+        assert frame.number[: 2 * EACH].tolist() == [9.0] * 2 * EACH
+        assert frame.number[2 * EACH :].tolist() == [1.0] * EACH
