@@ -47,7 +47,8 @@ def fault(exc: BaseException) -> str:
     """What is wrong with the database, to be said after its name; empty when it is not to blame."""
     for kind, words in _FAULTS:
         if isinstance(exc, kind):
-            return f"{words} ({exc})"
+            told = str(exc).partition("\n")[0]  # the server's hint comes in lines of its own
+            return f"{words} ({told})"
     return f"does not answer: {reason(exc)}" if isinstance(exc, UNREACHABLE) else ""
 
 
