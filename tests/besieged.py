@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import tempfile
 import time
@@ -89,8 +88,10 @@ class Besieged:
         before = self.resident()
         await self.s.get("HEARTBEAT")
 
+        enough = asyncio.Event()  # aioca does not end for certain when it is cancelled
+
         async def ask() -> None:
-            while True:
+            while not enough.is_set():
                 begin = time.monotonic()
                 watch.heartbeats.add(float(await self.s.get("HEARTBEAT")))
                 watch.slowest_s = max(watch.slowest_s, time.monotonic() - begin)
@@ -102,12 +103,9 @@ class Besieged:
         begin = time.monotonic()
         try:
             yield watch
-            if asking.done():
-                asking.result()
         finally:
-            asking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asking
+            enough.set()
+            await asking
         print(
             f"{watch.answers} answers, the slowest {watch.slowest_s:.2f} s; {before // MIB} MiB, "
             f"at most {watch.most_bytes // MIB} MiB, after {time.monotonic() - begin:.1f} s {self.resident() // MIB}"

@@ -132,7 +132,7 @@ class Circuit:
             log.debug("client %s has gone", self)
         elif isinstance(error, TimeoutError):
             line(log, logging.WARNING, "client %s neither speaks nor reads: disconnected", self)
-        elif isinstance(error, ValueError):
+        elif isinstance(error, (ValueError, ca.CaprotoError)):
             line(log, logging.WARNING, "client %s breaks the protocol: disconnected: %s", self, error)
         else:
             log.error("client %s: disconnected", self, exc_info=error)
@@ -248,7 +248,7 @@ class Circuit:
             message = answer(READ, command.data_type, structure, elements, channel.protocol.cid, command.ioid)
         else:
             refused = ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=b"read failed")
-            message = self._protocol.send(refused)
+            message = [bytes(refused)]
         self.outbox.reply(message)
 
     def _wanted(self, count: int) -> int | None:

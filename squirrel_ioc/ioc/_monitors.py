@@ -53,7 +53,7 @@ class Monitors:
             raise ValueError(f"monitor {command.subscriptionid} exists already")
         if (status := self._refusal(channel, command)) is not None:
             refused = ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=b"monitor refused")
-            self._outbox.reply(self._protocol.send(refused))
+            self._outbox.reply([bytes(refused)])
             del self._protocol.event_add_commands[command.subscriptionid]
             return
         subscription = Subscription(self, channel, command)

@@ -87,19 +87,17 @@ class Writes:
         """As base's rsrv does: a put-callback gets its status; a plain put is only told of what went wrong."""
         if self._channels.get(command.sid) is not channel:
             return
-        status = outcome.status
         answer: Any = None
         if isinstance(command, ca.WriteNotifyRequest):
-            # A client may ask several things with one number. caproto forgets the number with the first answer.
-            self._protocol._ioids[command.ioid] = channel.protocol
-            answer = channel.protocol.write(
-                ioid=command.ioid, data_type=command.data_type, data_count=command.data_count, status=status
-            )
+            self._protocol._ioids.pop(command.ioid, None)
+            answer = ca.WriteNotifyResponse(command.data_type, command.data_count, outcome.status, command.ioid)
         elif outcome is not DONE and outcome.at_once:
             message = outcome.reason.encode("ascii", "replace")[:200]
-            answer = ca.ErrorResponse(command, channel.protocol.cid, status=status, error_message=message)
+            answer = ca.ErrorResponse(command, channel.protocol.cid, status=outcome.status, error_message=message)
         if answer is not None:
-            self._outbox.reply(self._protocol.send(answer))
+            # Past the state machine, for which two requests of a client cannot have the same number, and errors not
+            # come before versions.
+            self._outbox.reply([bytes(answer)])
 
 
 async def _carry_out(pv: Pv, command: Any, client: Client, clients: ClientLog) -> Outcome:

@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import socket
 import struct
-import time
 from collections.abc import AsyncIterator
 
 import aioca
 import pytest
 import pytest_asyncio
 from besieged import MIB, Besieged, besieged
-from control_pvs import until
 from hostile import (
     CLEAR,
     CREATE,
@@ -179,7 +177,4 @@ async def test_names_on_demand_that_are_not_there(b: Besieged) -> None:
             opened = 0
             while opened < 2_000:
                 opened += (await peer.next())[0] == CREATE
-        begin = time.monotonic()
         assert await b.s.text(f"SNAP:{snapshot}:TITLE") == "meanwhile"
-        assert time.monotonic() - begin < 5.0
-    await until(lambda: b.s.process.poll() is None, 1)
