@@ -40,7 +40,7 @@ PUT_TIMEOUT_S = 3.0
 FAST, HANGING = 200, 20
 
 RECORDS = """
-record(calcout, "{r}SLOW") {{ field(CALC, "A") field(A, "1") field(ODLY, "1.0") }}
+record(calcout, "{r}SLOW") {{ field(CALC, "A") field(A, "1") }}
 record(ao, "{r}RAMP") {{ field(VAL, "0") field(PINI, "YES") }}
 record(ao, "{r}LIMITED") {{ field(VAL, "0") field(DRVH, "100") field(DRVL, "-100") field(PINI, "YES") }}
 """

@@ -99,6 +99,10 @@ async def test_while_the_database_is_made(place: Site) -> None:
         await until(lambda: (place.folder / "state" / "postgres" / "global").exists() or not place.runs, 30)
         assert unfinished.exists()
         place.kill()
+        place.start()
+        server = place.folder / "state" / "postgres" / "postmaster.pid"
+        await until(lambda: server.exists() or not place.runs, 30)
+        place.kill()
     await place.up()
     assert not unfinished.exists()
     await place.check_whole()
@@ -181,12 +185,19 @@ async def test_in_the_backup_of_a_restore(s: Site) -> None:
 
 async def test_while_a_restore_waits_for_a_slow_record(s: Site) -> None:
     saved, before = await prepared(s, **{"SLOW.A": 1})
+    await slow(s, 2.0)
     await s.put("RESTORE:ID", saved, wait=False)
     job_id = await s.job(JobKind.RESTORE)
     await s.until_it_is(lambda: began(s, before))
     s.kill()
+    await slow(s, 0.0)
     await s.up()
     await check_interrupted(s, job_id, before, 0)
+
+
+async def slow(s: Site, delay_s: float) -> None:
+    """How long its write takes. What it does now it does not finish later."""
+    await aioca.caput(s.r + "SLOW.ODLY", delay_s, wait=True)
 
 
 async def began(s: Site, before: dict[str, float]) -> bool:
@@ -246,6 +257,7 @@ async def test_in_the_verification(s: Site) -> None:
 
 async def test_between_the_end_of_a_restore_and_its_status(s: Site) -> None:
     saved, before = await prepared(s, **{"SLOW.A": 1})
+    await slow(s, 1.0)
     await s.put("RESTORE:ID", saved, wait=False)
     job_id = await s.job(JobKind.RESTORE)
     await s.until_it_is(lambda: began(s, before))
@@ -254,6 +266,7 @@ async def test_between_the_end_of_a_restore_and_its_status(s: Site) -> None:
         await s.until_blocked()
         await asyncio.sleep(0.2)  # to verify; its end is what nobody can see
         s.kill()
+    await slow(s, 0.0)
     await s.up()
     await check_interrupted(s, job_id, before, 0)
 

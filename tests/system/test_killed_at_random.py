@@ -31,7 +31,7 @@ async def ask(s: Site, chance: random.Random, told: list[int]) -> None:
         elif chance.random() < 0.7:
             now = await aioca.caget(s.fast)
             await s.turn({n: float(v) + 1 for n, v in zip(s.fast, now, strict=True)})
-            await s.turn({s.r + "RAMP": float(chance.randrange(20))})
+            await s.turn({s.r + "RAMP": float(chance.randrange(12))})
             await put(s, "RESTORE:ID", chance.choice(told))
         else:
             await put(s, "FILE:ID", chance.choice(told))
