@@ -19,8 +19,8 @@ MAX_COMING_BYTES: Final = 64 * 1024 * 1024
 """Of long messages whose beginning is there."""
 
 MAX_CHANNELS: Final = 100_000
-MAX_MONITORS: Final = 200_000
-"""Of all clients. The bounds of one client are in `_channels` and `_monitors`."""
+MAX_MONITORS: Final = 100_000
+"""Of all clients; each takes about 1 kB. The bounds of one client are in `_channels` and `_monitors`."""
 
 STALLED_S: Final = 3.0
 """Who has not taken anything for so long has stopped reading."""

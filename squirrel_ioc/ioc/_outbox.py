@@ -31,7 +31,7 @@ _PIECE_BYTES: Final = 64 * 1024
 """Given to the transport at once, which copies it."""
 
 _PURGE_AT: Final = 1_000
-_OVERHEAD_BYTES: Final = 400
+_OVERHEAD_BYTES: Final = 700
 """Of a message that waits, besides what is sent of it."""
 
 Make = Callable[[], "list[Any] | None"]
@@ -60,7 +60,7 @@ class Outbox:
         self._bounds = bounds or Bounds()
         self._bounds.join(self)
         self._queue: deque[_Message] = deque()
-        self._updates: dict[Any, deque[_Message]] = {}
+        self._updates: dict[Any, list[_Message]] = {}  # a deque takes 600 bytes
         self._dropped = 0
         self.waiting_bytes = 0
         self.stalled_since = time.monotonic()
@@ -88,9 +88,9 @@ class Outbox:
         """Send this, unless the client is so slow that `backlog` newer ones of the same subscription wait."""
         if self._closed:
             return
-        waiting = self._updates.setdefault(key, deque())
+        waiting = self._updates.setdefault(key, [])
         if len(waiting) >= backlog:
-            self._drop(waiting.popleft())
+            self._drop(waiting.pop(0))
         update = _Message(key, buffers)
         waiting.append(update)
         self._put(update)
@@ -101,7 +101,7 @@ class Outbox:
             return
         self.forget(key)
         update = _Message(key, [], make)
-        self._updates[key] = deque((update,))
+        self._updates[key] = [update]
         self._put(update)
 
     def forget(self, key: Any) -> bool:
@@ -188,7 +188,7 @@ class Outbox:
     def _sent(self, update: _Message) -> None:
         # It is the oldest of its subscription: they are sent in the order they were made.
         waiting = self._updates[update.key]
-        waiting.popleft()
+        waiting.pop(0)
         if not waiting:
             del self._updates[update.key]
 

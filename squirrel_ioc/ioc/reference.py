@@ -9,6 +9,7 @@ from typing import Final
 from caproto import AlarmSeverity, ChannelType
 
 from squirrel_ioc.ioc._arrays import MAX_LONG_TEXT, MAX_NAMES
+from squirrel_ioc.ioc._bounds import EASY_BYTES
 from squirrel_ioc.ioc._diff_listing import PAGE_ROWS
 from squirrel_ioc.ioc._jobgroup import ABORT_TIMEOUT_S
 from squirrel_ioc.ioc._scalars import Choice, Integer
@@ -29,6 +30,7 @@ BOUNDS: Final[Mapping[str, int]] = {
     "string": STRING_SIZE - 1,
     "names_in_row": MAX_NAMES_IN_ROW,
     "clients": MAX_CIRCUITS,
+    "waiting": EASY_BYTES >> 20,
     "queued": MAX_QUEUED,
     "abort": int(ABORT_TIMEOUT_S),
     "rows": PAGE_ROWS,

@@ -79,7 +79,7 @@ async def test_forgotten_updates_are_not_sent() -> None:
 
 
 async def test_room_for_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_outbox, "MAX_AHEAD_BYTES", 410)
+    monkeypatch.setattr(_outbox, "MAX_AHEAD_BYTES", 10)
     writer = Writer()
     outbox = Outbox(writer)  # type: ignore[arg-type]
     await outbox.room()
