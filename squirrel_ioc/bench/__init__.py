@@ -1,20 +1,23 @@
-"""The bench: how fast snapshot and restore are, measured as clients see them, on a simulated machine."""
+"""The bench: how fast snapshot and restore are, and what faults cost, as clients see it, on a simulated machine."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
+from squirrel_ioc.bench._faults import Faults
 from squirrel_ioc.bench._figures import JUDGED_COUNT, Figure, machine_description
+from squirrel_ioc.bench._measure import Progress
 from squirrel_ioc.bench._report import print_report, progress_display, write_json
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, IOCS, Rig
 from squirrel_ioc.bench._scenarios import Bench
 
-__all__ = ["run_bench"]
+__all__ = ["run_bench", "run_faults"]
 
 PIPE_WIDTH: Final = 110
 """Where there is no terminal to say how wide it is."""
@@ -25,14 +28,33 @@ def run_bench(count: int, *, iterations: int, dead: float, restore: bool, json_f
 
     Raises SimulationError when the simulated machine does not start. Everything is stopped, however it ends.
     """
+
+    def bench(rig: Rig, progress: Progress) -> Bench:
+        return Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
+
+    return _run(bench, count, dead, f"{iterations} iterations, {100 * dead:g}% absent", json_file)
+
+
+def run_faults(count: int, *, iterations: int, json_file: Path | None) -> bool:
+    """As `run_bench`, of what is seen while IOCs, the database and the service itself hang and die."""
+
+    def bench(rig: Rig, progress: Progress) -> Faults:
+        return Faults(rig, iterations=iterations, progress=progress)
+
+    return _run(bench, count, 0.0, f"{iterations} iterations, with faults", json_file)
+
+
+def _run(
+    make: Callable[[Rig, Progress], Bench | Faults], count: int, dead: float, about: str, json_file: Path | None
+) -> bool:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    setup = f"{IOCS} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {iterations} iterations, {100 * dead:g}% absent"
+    setup = f"{IOCS} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {about}"
     machine = {"setup": setup, **machine_description()}
     figures: list[Figure] = []
     try:
         with progress_display(Console(stderr=True)) as progress, Rig(count, dead) as rig:
-            bench = Bench(rig, iterations=iterations, with_restore=restore, progress=progress)
+            bench = make(rig, progress)
             figures = bench.measurements.figures
             bench.run()
     finally:

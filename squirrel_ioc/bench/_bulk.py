@@ -43,13 +43,18 @@ class Bulk:
             raise TimeoutError(f"not all of {len(self._channels)} channels connected in {CONNECT_S:g} s")
         return time.perf_counter() - start
 
-    async def read(self, name: str) -> float:
-        """Read everything and keep it under a name; how long the read took."""
+    async def settle(self) -> None:
+        """Wait until all channels are connected again."""
+        if not await self._ready().settled(CONNECT_S):
+            raise TimeoutError(f"not all of {len(self._channels)} channels are back after {CONNECT_S:g} s")
+
+    async def read(self, name: str, missing: int = 0) -> float:
+        """Read everything, of which so many have no value, and keep it under a name; how long the read took."""
         start = time.perf_counter()
         frame = await self._ready().read(self._channels)
         elapsed = time.perf_counter() - start
-        if not frame.valid.all():
-            raise ValueError(f"{np.count_nonzero(~frame.valid)} channels had no value")
+        if (without := np.count_nonzero(~frame.valid)) != missing:
+            raise ValueError(f"{without} channels had no value, not {missing}")
         self._frames[name] = frame
         return elapsed
 

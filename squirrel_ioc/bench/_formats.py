@@ -8,14 +8,12 @@ from typing import Final
 from squirrel_ioc.bench._figures import Target
 from squirrel_ioc.bench._measure import Measurements, expect, snapshot
 from squirrel_ioc.bench._peer_process import MeasurementError
-from squirrel_ioc.bench._rig import CONTROL, Rig, Service
+from squirrel_ioc.bench._rig import Rig, Service
 
 __all__ = ["format_rows"]
 
 FILE = Target(1.5)
 LATENCY = Target(0.05, worst=True)
-
-PROBE_PERIOD_S: Final = 0.001
 
 FILES: Final = {"autosave": "sav", "burt": "snap", "psi": "snap", "phoebus": "csv", "jsonl": "jsonl"}
 """Suffixes by format."""
@@ -46,13 +44,9 @@ def format_rows(m: Measurements, rig: Rig, service: Service) -> None:
         m.measure(f"import_{form}", f"Import, {form}", importing(form), m.times, FILE)
 
     def latency(i: int) -> float:
-        prober = rig.peer("client", service.addr_list)
-        try:
-            prober.ask("probe_start", name=f"{CONTROL}HEARTBEAT", period_s=PROBE_PERIOD_S)
+        with rig.probing(service) as worst:
             _put(service, "FILE:IMPORT", "burt", i)
-            return float(max(prober.ask("probe_stop")))
-        finally:
-            prober.stop()
+        return worst[0]
 
     m.measure("latency_import", "HEARTBEAT during an import, caget", latency, m.times, LATENCY)
 

@@ -32,13 +32,14 @@ def _operations(kind: str) -> object:
 async def _answer(operations: object, line: str) -> str:
     request = json.loads(line)
     operation, timeout_s = request.pop("op"), request.pop("timeout_s")
+    answer = {"number": request.pop("number")}
     try:
         result = await asyncio.wait_for(getattr(operations, operation)(**request), timeout_s)
     except TimeoutError:
-        return json.dumps({"error": f"not done after {timeout_s:g} s"})
+        return json.dumps(answer | {"error": f"not done after {timeout_s:g} s"})
     except Exception as e:  # the boundary of an operation: the bench reports it in place of a figure
-        return json.dumps({"error": f"{type(e).__name__}: {e}"})
-    return json.dumps({"result": result})
+        return json.dumps(answer | {"error": f"{type(e).__name__}: {e}"})
+    return json.dumps(answer | {"result": result})
 
 
 async def _serve(kind: str) -> None:

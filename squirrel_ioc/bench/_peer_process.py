@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ class PeerProcess:
     def __init__(self, kind: str, environment: Mapping[str, str], log: Path) -> None:
         self._kind = kind
         self._log = log
+        self._asked = 0
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "squirrel_ioc.bench._peer", kind],
@@ -46,19 +47,32 @@ class PeerProcess:
 
         Raises MeasurementError when the operation failed, when the peer died, or when it does not answer.
         """
+        return self.begin(op, timeout_s=timeout_s, **arguments)()
+
+    def begin(self, op: str, *, timeout_s: float = 60.0, **arguments: Any) -> Callable[[], Any]:
+        """Have an operation begun. What is returned waits for its answer, once, as `ask` does."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise AssertionError("started with pipes")
+        fd, deadline = stdout.fileno(), time.monotonic() + timeout_s + MARGIN_S
+        self._asked += 1
+        number = self._asked
+        request = {"op": op, "number": number, "timeout_s": timeout_s, **arguments}
         try:
-            stdin.write(json.dumps({"op": op, "timeout_s": timeout_s, **arguments}).encode() + b"\n")
+            stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
         except BrokenPipeError as e:
             raise self._failure(op, "it has ended") from e
-        line = self._line(stdout.fileno(), time.monotonic() + timeout_s + MARGIN_S, op)
-        answer = json.loads(line)
-        if "error" in answer:
-            raise MeasurementError(f"{op}: {answer['error']}")
-        return answer["result"]
+
+        def end() -> Any:
+            answer = json.loads(self._line(fd, deadline, op))
+            while answer["number"] != number:  # of an operation whose answer nobody waited for
+                answer = json.loads(self._line(fd, deadline, op))
+            if "error" in answer:
+                raise MeasurementError(f"{op}: {answer['error']}")
+            return answer["result"]
+
+        return end
 
     def stop(self) -> None:
         """End the process; bounded."""

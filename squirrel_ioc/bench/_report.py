@@ -17,6 +17,8 @@ from squirrel_ioc.bench._figures import JUDGED_COUNT, Figure
 
 __all__ = ["print_report", "progress_display", "write_json"]
 
+COUNTED: Final = ("PVs", "tries")
+"""Units of whole numbers."""
 _STYLE: Final = {"pass": "green", "MISS": "red", "FAILED": "bold red", "": ""}
 
 
@@ -38,6 +40,8 @@ def progress_display(console: Console) -> Iterator[Callable[[str, int, int], Non
 
 
 def _number(value: float, unit: str) -> str:
+    if unit in COUNTED:
+        return f"{value:g}"
     return f"{value:.4f}" if unit == "s" and value < 0.1 else f"{value:.3f}" if unit == "s" else f"{value:.2f}"
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from squirrel_ioc.bench._browse import browse_rows
 from squirrel_ioc.bench._compare import compare_rows
 from squirrel_ioc.bench._figures import Target
 from squirrel_ioc.bench._formats import format_rows
+from squirrel_ioc.bench._impaired import NO_PENALTY, RESTORE, SNAPSHOT, absent_rows, hung_rows, two_states
 from squirrel_ioc.bench._measure import Measurements, Progress, expect, restore, snapshot, wait_connected
-from squirrel_ioc.bench._rig import CA_TIMEOUT_S, CONTROL, IOCS, PREFIX, Rig, Service
+from squirrel_ioc.bench._rig import IOCS, PREFIX, Rig, Service
 
 __all__ = ["Bench"]
 
@@ -19,14 +19,9 @@ SLOW_TIMES: Final = 3
 """At most so often is measured what takes long: plain aioca, cold starts, hung IOCs."""
 LIST_TIMEOUT_S: Final = 300.0
 IDLE_S: Final = 10.0
-PROBE_PERIOD_S: Final = 0.001
 HUNDRED: Final = 100
 
-SNAPSHOT = Target(0.25)
 SNAPSHOT_100 = Target(0.03)
-RESTORE = Target(0.8)
-HUNG_FIRST = Target(CA_TIMEOUT_S + 0.5)
-NO_PENALTY = Target(1.2)
 LATENCY = Target(0.05, worst=True)
 SIZE = Target(1.0)
 MEMORY = Target(400.0, worst=True)
@@ -65,12 +60,12 @@ class Bench:
                 self._restores(service)
                 compare_rows(m, rig, service)
             self._latency(service)
-            self._hung(service)
+            hung_rows(m, rig, service, self._ids, self._slow)
             self._resources(service)
         if rig.absent:
-            with m.section("absent", f"{rig.absent} PVs absent"), rig.service(absent=True) as service:
+            with m.section("absent", f"{rig.absent} PVs absent"), rig.service(absent=rig.absent) as service:
                 wait_connected(service, rig.count - rig.absent)
-                self._absent(service)
+                absent_rows(m, rig, service, rig.absent, with_restore=self._with_restore)
         with m.section("browse", "Browsing"), rig.service() as service:
             browse_rows(m, rig, service)
         with m.section("files", "Files"), rig.service() as service:
@@ -132,15 +127,12 @@ class Bench:
             service.put("SNAP:FILTER", "", text=True)
 
     def _stored(self, service: Service) -> float:
-        return float(self._rig.stored_bytes(int(service.one("SNAP:ID")))) / 1e6
+        return float(self._rig.stored_bytes(service, int(service.one("SNAP:ID")))) / 1e6
 
     def _restores(self, service: Service) -> None:
         """Snapshots of two states in which no value is the same, restored in turn."""
         m, rig, count = self._m, self._rig, self._rig.count
-        for name in "AB":
-            rig.bulk.ask("write", name=name)
-            snapshot(service, count)
-            self._ids[name] = int(service.one("SNAP:ID"))
+        self._ids = two_states(rig, service)
 
         def changed(i: int) -> float:
             name = "AB"[i % 2]
@@ -165,88 +157,22 @@ class Bench:
     def _latency(self, service: Service) -> None:
         """What another client waits for HEARTBEAT meanwhile."""
         m, rig, count = self._m, self._rig, self._rig.count
-        prober = rig.peer("client", service.addr_list)
-
-        @contextmanager
-        def probing(worst: list[float]) -> Any:
-            prober.ask("probe_start", name=f"{CONTROL}HEARTBEAT", period_s=PROBE_PERIOD_S)
-            yield
-            worst.append(max(prober.ask("probe_stop")))
 
         def during_snapshot(_: int) -> float:
-            worst: list[float] = []
-            with probing(worst):
+            with rig.probing(service) as worst:
                 snapshot(service, count)
             return worst[0]
 
         def during_restore(i: int) -> float:
-            worst: list[float] = []
             name = "BA"[i % 2]
             rig.bulk.ask("write", name="AB"[i % 2])
-            with probing(worst):
+            with rig.probing(service) as worst:
                 restore(service, self._ids[name], written=count)
             return worst[0]
 
         m.measure("latency_snapshot", "HEARTBEAT during a snapshot, caget", during_snapshot, m.times, LATENCY)
         if self._with_restore and self._ids:
             m.measure("latency_restore", "HEARTBEAT during a restore, caget", during_restore, m.times, LATENCY)
-        prober.stop()
-
-    def _hung(self, service: Service) -> None:
-        m, rig, count = self._m, self._rig, self._rig.count
-        lost = len(rig.machine.names_of_ioc(0))
-        second: list[float] = []
-
-        def first(_: int) -> float:
-            with rig.hung(0):
-                elapsed = snapshot(service, count, missing=lost)
-                second.append(snapshot(service, count, missing=lost))
-            self._recovered(service)
-            return elapsed
-
-        m.measure("hung_first", f"Snapshot, 1 of {IOCS} IOCs hung, first", first, self._slow, HUNG_FIRST)
-        m.measure("hung_second", f"Snapshot, 1 of {IOCS} IOCs hung, again", lambda i: second[i], len(second), SNAPSHOT)
-        if self._with_restore and self._ids:
-            again: list[float] = []
-
-            def first_restore(_: int) -> float:
-                rig.bulk.ask("write", name="A")
-                with rig.hung(0):
-                    counts = {"written": count - lost, "failed": lost}
-                    elapsed = restore(service, self._ids["B"], "Partial", **counts)
-                    again.append(restore(service, self._ids["A"], "Partial", **counts))
-                self._recovered(service)
-                return elapsed
-
-            title = f"Restore, 1 of {IOCS} IOCs hung"
-            m.measure("hung_restore_first", f"{title}, first", first_restore, self._slow)
-            m.measure("hung_restore_second", f"{title}, again", lambda i: again[i], len(again), RESTORE)
-
-    def _recovered(self, service: Service) -> None:
-        """The IOC answers again, and the service has noticed."""
-        service.put("IOCS:RESET", 1)
-        service.wait_for("IOCS:OPEN", 0)
-        service.wait_for("PVS:CONNECTED", self._rig.count)
-        snapshot(service, self._rig.count)
-
-    def _absent(self, service: Service) -> None:
-        m, rig, count = self._m, self._rig, self._rig.count
-        gone = rig.absent
-        share = f"{100 * gone / count:g}% absent"
-        m.measure("absent_snapshot", f"Snapshot, {share}", lambda _: snapshot(service, count, gone), m.times)
-        if not self._with_restore:
-            return
-        ids = {}
-        for name in "AB":
-            rig.bulk.ask("write", name=name)
-            snapshot(service, count, gone)
-            ids[name] = int(service.one("SNAP:ID"))
-        m.measure(
-            "absent_restore",
-            f"Restore, all changed, verified, {share}",
-            lambda i: restore(service, ids["AB"[i % 2]], written=count - gone, skipped=gone),
-            m.times,
-        )
 
     def _resources(self, service: Service) -> None:
         m = self._m

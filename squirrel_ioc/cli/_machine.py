@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,6 +11,9 @@ from squirrel_ioc.cli._exit import ExitCode
 from squirrel_ioc.cli._service import JsonOption
 
 __all__ = ["bench", "demo", "sim"]
+
+ABSENT: Final = 0.01
+"""Share of absent PVs in the bench where none is given."""
 
 CountOption = Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="Records, readbacks included.")]
 
@@ -96,13 +99,26 @@ def demo(
 def bench(
     count: CountOption = 40_000,
     iterations: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each measurement.")] = 5,
-    dead: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share of the catalogue that is absent.")] = 0.01,
+    dead: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.5, help="Share of the catalogue that is absent.", show_default=f"{ABSENT:g}"),
+    ] = None,
     skip_restore: Annotated[bool, typer.Option("--skip-restore", help="Measure snapshots only.")] = False,
+    faults: Annotated[
+        bool,
+        typer.Option("--faults", help="Measure instead what is seen while IOCs, database and service hang and die."),
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure snapshot and restore on a simulated machine of four IOCs, and judge the figures by the targets."""
-    from squirrel_ioc.bench import run_bench
+    from squirrel_ioc.bench import run_bench, run_faults
 
-    good = run_bench(count, iterations=iterations, dead=dead, restore=not skip_restore, json_file=json_file)
+    if faults:
+        if dead is not None or skip_restore:
+            raise typer.BadParameter("--dead and --skip-restore are not for --faults")
+        good = run_faults(count, iterations=iterations, json_file=json_file)
+    else:
+        share = ABSENT if dead is None else dead
+        good = run_bench(count, iterations=iterations, dead=share, restore=not skip_restore, json_file=json_file)
     if not good:
         raise typer.Exit(ExitCode.FAILED)

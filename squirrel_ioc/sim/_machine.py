@@ -130,6 +130,28 @@ class SimulatedMachine:
                 if self._wait_ready(last=attempt == PORT_ATTEMPTS - 1):
                     return
 
+    def signal(self, number: int, what: signal.Signals) -> None:
+        """Send a signal to IOC `number`: stop it, let it go on. Nothing when it is dead."""
+        self._iocs[number].process.send_signal(what)
+
+    def kill(self, number: int) -> None:
+        """End IOC `number` at once, as a power cut would. It is back with `restart`."""
+        process = self._iocs[number].process
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
+
+    def restart(self, number: int) -> None:
+        """Start IOC `number` again, on its port, with the values of its database; it serves when this is back.
+
+        Nothing when it runs. Raises SimulationError when it does not come up.
+        """
+        dead = self._iocs[number]
+        if dead.process.poll() is None:
+            return
+        _close_pipes(dead)
+        self._iocs[number] = self._spawn_one(number, dead.port)
+        self._answers([self._iocs[number]])
+
     def stop(self) -> None:
         """End every IOC, also a stopped one; bounded. What was temporary is gone afterwards."""
         self._end_processes()
@@ -181,41 +203,48 @@ class SimulatedMachine:
     def _spawn(self) -> None:
         """Start the processes. In the caller's thread: the kernel ties their lives to it."""
         ports = self._fixed_ports or free_ports(self._number)
+        for number, port in zip(range(self._number), ports, strict=False):
+            self._iocs.append(self._spawn_one(number, port))
+
+    def _spawn_one(self, number: int, port: int) -> _Ioc:
         main_thread = threading.current_thread() is threading.main_thread()
         parent = os.getpid() if main_thread else 0
-        for number, port in zip(range(self._number), ports, strict=False):
-            log = self.directory / f"ioc{number}.log"
-            with log.open("wb") as output:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "squirrel_ioc.sim._ioc", self._database(number), str(port), str(parent)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                    env=_environment(port),
-                )
-            self._iocs.append(_Ioc(process, port, log))
+        log = self.directory / f"ioc{number}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "squirrel_ioc.sim._ioc", self._database(number), str(port), str(parent)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=_environment(port),
+            )
+        return _Ioc(process, port, log)
 
     def _wait_ready(self, *, last: bool) -> bool:
         """Wait for the answers. False, and everything ended, when a chosen port was taken meanwhile."""
-        deadline = time.monotonic() + self.start_timeout_s
         try:
-            with selectors.DefaultSelector() as selector:
-                for ioc in self._iocs:
-                    selector.register(_stdout(ioc), selectors.EVENT_READ, ioc)
-                while selector.get_map():
-                    ready = selector.select(max(0.0, deadline - time.monotonic()))
-                    if not ready:
-                        waiting: _Ioc = next(iter(selector.get_map().values())).data
-                        raise waiting.failure(f"not up after {self.start_timeout_s:g} s")
-                    for key, _ in ready:
-                        _check_answer(key.data)
-                        selector.unregister(key.fileobj)
+            self._answers(self._iocs)
         except _PortTakenError:
             if last or self._fixed_ports:
                 raise
             self._end_processes()
             return False
         return True
+
+    def _answers(self, iocs: Sequence[_Ioc]) -> None:
+        """Wait until each of these has said that it serves. Raises SimulationError."""
+        deadline = time.monotonic() + self.start_timeout_s
+        with selectors.DefaultSelector() as selector:
+            for ioc in iocs:
+                selector.register(_stdout(ioc), selectors.EVENT_READ, ioc)
+            while selector.get_map():
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    waiting: _Ioc = next(iter(selector.get_map().values())).data
+                    raise waiting.failure(f"not up after {self.start_timeout_s:g} s")
+                for key, _ in ready:
+                    _check_answer(key.data)
+                    selector.unregister(key.fileobj)
 
     def _end_processes(self) -> None:
         deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -230,8 +259,14 @@ class SimulatedMachine:
             except subprocess.TimeoutExpired:
                 ioc.process.kill()
                 ioc.process.wait()
-            _stdout(ioc).close()
+            _close_pipes(ioc)
         self._iocs.clear()
+
+
+def _close_pipes(ioc: _Ioc) -> None:
+    if ioc.process.stdin:
+        ioc.process.stdin.close()
+    _stdout(ioc).close()
 
 
 def _stdout(ioc: _Ioc) -> IO[bytes]:

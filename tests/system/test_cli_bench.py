@@ -44,13 +44,46 @@ def test_every_measurement_works(folder: Path) -> None:
     assert list(folder.iterdir()) == [report]
 
 
+@pytest.mark.timeout(300)
+def test_what_faults_cost_is_measured(folder: Path) -> None:
+    """Every wrong count, lost or doubled snapshot, and two services that answer at once are failures of a row."""
+    report = folder / "faults.json"
+    with bench("--faults", "--count", "400", "--iterations", "1", "--json", report, temporary=folder) as process:
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    assert process.returncode == 0, out + err
+    figures = {f["key"]: f for f in json.loads(report.read_text())["figures"]}
+    assert [f["failure"] for f in figures.values() if f["failure"]] == []
+    assert all(f["samples"] for f in figures.values())
+    assert {
+        *("snapshot", "restore", "ratio_absent1_snapshot", "ratio_absent10_restore"),
+        *("hung_first", "hung_second", "hung_restore_second", "hung_back", "ratio_hung", "latency_hung"),
+        *("died_read", "died_held", "died_write", "died_back"),
+        *("db_embedded", "db_stored", "db_tries", "db_connected", "db_next", "killed_answers", "killed_connected"),
+        *("takeover_killed", "takeover_stopped", "takeover_ended"),
+    } <= set(figures)
+    assert left_over(folder) == []
+    assert list(folder.iterdir()) == [report]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(folder: Path, number: signal.Signals) -> None:
-    with bench("--count", "100", "--iterations", "1000", temporary=folder) as process:
+    interrupt("--count", "100", "--iterations", "1000", folder=folder, at="Snapshot", number=number)
+
+
+def test_interrupted_while_an_ioc_hangs_it_leaves_nothing(folder: Path) -> None:
+    arguments = ("--faults", "--count", "100", "--iterations", "1")
+    interrupt(*arguments, folder=folder, at="Snapshot, 1 of 4 IOCs hung", number=signal.SIGINT)
+
+
+def interrupt(*arguments: str, folder: Path, at: str, number: signal.Signals) -> None:
+    with bench(*arguments, temporary=folder) as process:
         try:
             assert process.stderr is not None
             # The service runs by then.
-            assert any(line.startswith("Snapshot") for line in iter(process.stderr.readline, ""))
+            assert any(line.startswith(at) for line in iter(process.stderr.readline, ""))
             assert left_over(folder)
             process.send_signal(number)
             assert process.wait(60) != 0
