@@ -189,6 +189,11 @@ class Site(ControlPvs):
             assert time.monotonic() < deadline, message
             await asyncio.sleep(0.05)
 
+    async def ends_well(self, name: str, value: Any) -> bool:
+        """Write to a command, and wait for its end, as long as it may take."""
+        done = await aioca.caput(self.pv(name), value, wait=True, timeout=40, throw=False)
+        return bool(done.ok)
+
     async def snapshot(self) -> int:
         """Take one, which goes well."""
         assert await self.put("SNAP:TRIGGER", 1), await self.text("SNAP:MSG")

@@ -263,7 +263,8 @@ class _Progress:
         if now - self._published >= _PROGRESS_PERIOD_S:
             self._published = now
             self._board.publish(self.info)
-        if now - self._stored >= _ROW_PERIOD_S and (self._writing is None or self._writing.done()):
+        due = now - self._stored >= _ROW_PERIOD_S and self._store.status.ok
+        if due and (self._writing is None or self._writing.done()):
             self._stored = now
             self._writing = asyncio.create_task(self._write(replace(self.info, result=self._partial())))
 

@@ -43,9 +43,10 @@ __all__ = ["Jobs"]
 MAX_QUEUED = 20
 """Jobs that may wait. More are refused, so that nobody can fill the queue over the network."""
 
-_RECONNECT_S = 1.0
-_RECONNECT_WITHIN_S = 2.0
-_UNDELIVERED_S = 10.0
+_RECONNECT_S, _RECONNECT_WITHIN_S, _UNDELIVERED_S = 1.0, 2.0, 10.0
+_BACK_WITHIN_S, _LOOK_S = 8.0, 0.5
+"""A snapshot is not tried again while the database is away, unless it stays away for longer than a restart takes."""
+
 _STOP_S = 5.0
 """For a job to end, once the IOCs have answered or their time is up."""
 
@@ -263,11 +264,16 @@ class Jobs:
         """Run it, again if need be. Nothing leaves here: pgqueuer could only put a job back while the database is
         there, and forgets one that has failed.
         """
+        loop = asyncio.get_running_loop()
+        back_by: float | None = None
         while True:
             try:
                 await self._runner.run(job_id)
             except RetryLaterError as retry:
+                back_by = back_by or loop.time() + _BACK_WITHIN_S
                 await asyncio.sleep(retry.delay_s)
+                while not (self._stopping or await self._store.answers(_LOOK_S) or loop.time() > back_by):
+                    pass
                 continue
             except DatabaseDownError as error:
                 log.warning("job %d cannot be looked at yet: %s", job_id, error)

@@ -172,6 +172,10 @@ class Store:
         """How the database is; looked at every 2 s, and at once after an error."""
         return self._watch.status
 
+    async def answers(self, within_s: float) -> bool:
+        """Whether the database is there, or comes back in this time."""
+        return await self._watch.answers(within_s)
+
     def listen_status(self, callback: Callable[[DbStatus], None]) -> Callable[[], None]:
         """Call back, in the event loop, when the database goes or comes back; returns what ends it."""
         return self._watch.on_status.add(callback)

@@ -109,6 +109,20 @@ class Watch:
                 self._connection.terminate()
             self._connection = None
 
+    async def answers(self, within_s: float) -> bool:
+        """Wait for the database to answer, if it does not."""
+        there = asyncio.Event()
+        remove = self.on_status.add(lambda status: there.set() if status.connected else None)
+        try:
+            if not self.status.connected:
+                async with asyncio.timeout(within_s):
+                    await there.wait()
+        except TimeoutError:
+            return False
+        finally:
+            remove()
+        return True
+
     def hurry(self) -> None:
         """Somebody had an error: look now instead of at the next turn."""
         self._wake.set()

@@ -23,6 +23,7 @@ from database_faults import Site, own_server, site
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RETRYING = 5
+FAILED = 4
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -37,7 +38,7 @@ async def s() -> AsyncIterator[Site]:
 
 async def in_the_middle_of_a_snapshot(s: Site, by: asyncpg.Connection) -> tuple[asyncio.Task[bool], int]:
     """One that is being stored: the task of who waits for it, and its connection."""
-    waiting = asyncio.create_task(s.put("SNAP:TRIGGER", 1))
+    waiting = asyncio.create_task(s.ends_well("SNAP:TRIGGER", 1))
     return waiting, await s.storing(by)
 
 
@@ -47,7 +48,7 @@ async def in_the_middle_of_a_restore(s: Site) -> asyncio.Task[bool]:
     await aioca.caput(a, 40, wait=True)
     number = await s.snapshot()
     await aioca.caput(a, 0, wait=True)
-    waiting = asyncio.create_task(s.put("RESTORE:ID", number))
+    waiting = asyncio.create_task(s.ends_well("RESTORE:ID", number))
     reached = asyncio.Event()
     monitor = aioca.camonitor(a, lambda now: reached.set() if 5 <= now < 40 else None)
     async with asyncio.timeout(10):
@@ -93,13 +94,12 @@ async def test_it_is_restarted_and_crashes(s: Site) -> None:
 async def test_it_is_away_for_longer(s: Site) -> None:
     """A restore goes on with what it has begun, and is stored later; a snapshot fails, and stays failed."""
     restoring = await in_the_middle_of_a_restore(s)
-    waiting = asyncio.create_task(s.put("SNAP:TRIGGER", 1))  # for the restore
+    await s.put("SNAP:TRIGGER", 1, wait=False)  # it waits for the restore
     await s.becomes("JOB:QUEUED", 1)
     await s.stop_server("immediate")
     await s.down("no server is running there")
     await check_restored(s, restoring)
-    assert not await waiting
-    assert await s.label("SNAP:STATUS") == "Failed"
+    await s.becomes("SNAP:STATUS", FAILED, 30)
     assert "no server is running there" in await s.text("SNAP:MSG")
     failed = await s.get("JOB:ID")
     await s.start_server()
@@ -117,8 +117,9 @@ async def test_it_hangs(s: Site) -> None:
             await s.refused("RESTORE:ID", 1, "does not answer", within_s=9)
             await s.down("does not answer")
             await s.refused("RESTORE:ID", 1, "does not answer", within_s=1)
-            assert not await waiting
-            assert await s.label("SNAP:STATUS") == "Failed"
+            assert await s.get("JOB:STATUS") == RETRYING
+    assert await waiting
+    await s.was_stored()
     await s.well()
 
 
