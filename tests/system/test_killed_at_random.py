@@ -73,7 +73,7 @@ async def test_whenever_it_comes() -> None:
             await s.up()
             for number in range(ROUNDS):
                 asking = asyncio.create_task(ask(s, chance, told))
-                await asyncio.sleep(chance.uniform(0.0, 1.2))
+                await asyncio.sleep(chance.uniform(0.0, 0.9))
                 assert not asking.done(), asking.exception()
                 assert s.process is not None
                 s.process.kill()

@@ -115,10 +115,6 @@ def test_while_it_is_imported(place: Site, number: signal.Signals) -> None:
         assert b"squirrel_ioc" not in err
 
 
-async def test_idle(s: Site) -> None:
-    await stopped(s)
-
-
 async def test_while_a_snapshot_waits_for_a_hung_ioc(s: Site) -> None:
     with s.hung():
         await s.put("SNAP:TRIGGER", 1, wait=False)
