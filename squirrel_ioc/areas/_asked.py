@@ -40,7 +40,7 @@ SELECT $1, $2, generation, $3, $4, $5, $6 FROM service_lease
 """
 _LOOK = f"""
 UPDATE area_part SET seen = clock_timestamp() WHERE id = $1
-RETURNING worker_id IS NOT NULL AS claimed, done, finished,
+RETURNING worker_id, done, finished,
     coalesce(worked > clock_timestamp() - {LOST_S} * interval '1 second', false) AS alive
 """
 _WITHDRAW = "DELETE FROM area_part WHERE id = $1 AND worker_id IS NULL RETURNING true"
@@ -75,7 +75,7 @@ class WorkerRow:
 class PartState:
     """How far a part is; `alive`: who has claimed it goes on with it."""
 
-    claimed: bool
+    worker_id: int | None
     done: int
     finished: bool
     alive: bool

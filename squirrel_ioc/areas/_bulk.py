@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import State, WriteState
 
 __all__ = ["Abort", "Bulk", "Progress"]
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Abort = Callable[[], bool]
@@ -76,12 +79,13 @@ class Bulk:
     ) -> Frame:
         mine = _list_of(share, channels)
         answer = await self._ask(share, "read", {}, timeout_s, progress, abort)
-        if answer.result is None and answer.begun and self._directory.count(share.area.name) > 1:
-            # Reading twice does no harm, and another worker may be well.
-            answer = await self._ask(share, "read", {}, timeout_s, progress, abort)
         if answer.result is None:
             return Frame.empty(mine, State.NO_WORKER)
-        frame = unpack_frame(await asyncio.to_thread(unpack, answer.result), mine)
+        try:
+            frame = unpack_frame(await asyncio.to_thread(unpack, answer.result), mine)
+        except StoreError as error:
+            _log.error("area %s: %s", share.area.name, error)
+            return Frame.empty(mine, State.NO_WORKER)
         if abort is None or not abort():
             # It was not we who stopped it.
             state = np.where(frame.state == State.NOT_READ, State.NO_WORKER, frame.state)
@@ -135,9 +139,7 @@ class Bulk:
         if answer.result is None:
             unsent = WriteState.NOT_ISSUED if stopped else WriteState.NO_WORKER
             return np.full(len(mine), WriteState.LOST if answer.begun else unsent, np.uint8)
-        done = unpack(answer.result)["outcome"]
-        if done.shape != share.rows.shape:
-            raise StoreError(f"area {share.area.name}: a worker has answered with {done.shape} outcomes")
+        done = _outcome(answer.result, share)
         # What was not sent although we did not stop it, the worker has left out.
         return done if stopped else np.where(done == WriteState.NOT_ISSUED, WriteState.NO_WORKER, done).astype(np.uint8)
 
@@ -159,7 +161,16 @@ class Bulk:
         body = await asyncio.to_thread(pack, {**columns, **places})
         part = Part(uuid4(), area.name, kind, area.version, body, timeout_s)
         tell = progress.of(area.name)
-        return await self._remote.ask(part, lambda done: tell(done, len(share.rows)), abort or _never)
+
+        def done(rows: int) -> None:
+            tell(rows, len(share.rows))
+
+        answer = await self._remote.ask(part, done, abort or _never)
+        # Another worker may be well. Reading twice does no harm; what may have been written is not written again.
+        may_again = answer.result is None and (kind != "write" or not answer.begun)
+        if may_again and self._directory.others(area.name, answer.worker) and not (abort is not None and abort()):
+            answer = await self._remote.ask(replace(part, id=uuid4()), done, abort or _never)
+        return answer
 
 
 class _Progress:
@@ -188,6 +199,18 @@ def _list_of(share: Share, channels: ChannelList) -> ChannelList:
 
 def _not_held(channels: ChannelList, share: Share) -> Frame:
     return Frame.empty(channels.take(share.strange), State.DISCONNECTED)
+
+
+def _outcome(result: bytes, share: Share) -> NDArray[np.uint8]:
+    """What a worker has answered to a write. Who does not understand it does not know what was written."""
+    try:
+        done = unpack(result).get("outcome")
+    except StoreError:
+        done = None
+    if done is None or done.shape != share.rows.shape or done.dtype != np.uint8:
+        _log.error("area %s: what a worker has answered to a write does not fit", share.area.name)
+        return np.full(len(share.rows), WriteState.LOST, np.uint8)
+    return done
 
 
 def _never() -> bool:

@@ -98,6 +98,12 @@ class Directory:
         """How many workers of an area live."""
         return sum(row.area == area for row in self.fresh())
 
+    def others(self, area: str, worker_id: int | None) -> int:
+        """How many workers of an area live apart from this one; None: from one that is not known."""
+        if worker_id is None:
+            return max(self.count(area) - 1, 0)
+        return sum(row.area == area and row.id != worker_id for row in self.fresh())
+
     def best(self, area: str) -> Known | None:
         """What the best informed living worker of an area knows."""
         known = [self._known[row.id] for row in self.fresh() if row.area == area and row.id in self._known]

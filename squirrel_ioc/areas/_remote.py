@@ -37,6 +37,8 @@ class Answer:
     result: bytes | None
     begun: bool = False
     reason: str = ""
+    worker: int | None = None
+    """Who has begun it, where that is known."""
 
 
 class Remote:
@@ -141,12 +143,12 @@ class _Wait:
             error, result = answer
             return Answer(None, False, error) if error else Answer(result)
         self._progress(state.done)
-        if not state.claimed:
+        if state.worker_id is None:
             if overdue and await self.withdraw():
                 return Answer(None, False, "no worker has begun")
         elif not state.alive:
             await self._bounded(self._parts.drop(self._id))
-            return Answer(None, True, "its worker does not answer any more")
+            return Answer(None, True, "its worker does not answer any more", state.worker_id)
         return None
 
     async def withdraw(self) -> bool:

@@ -14,9 +14,12 @@ __all__ = ["Taken"]
 
 _LISTS = "SELECT name, version, names FROM area WHERE name = ANY ($1::text[])"
 _NAMES = "SELECT name FROM area ORDER BY position"
+# Not by the process alone: in containers, several may have the same name of the host and the same pid.
+_FORGET = """
+DELETE FROM area_worker WHERE id = ANY ($1::int[]) AND process = $2 OR seen < clock_timestamp() - interval '1 minute'
+"""
 _ENROL = "INSERT INTO area_worker (area, process) VALUES ($1, $2) RETURNING id"
 # Never the same `live_no` twice: after a crash of the server the ids begin at 1 again, and then another has this id.
-_DISMISS = "DELETE FROM area_worker WHERE process = $1"
 _TELL = """
 UPDATE area_worker SET seen = clock_timestamp(), version = $2, live = $3, iocs = $4,
     live_no = greatest(live_no + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
@@ -56,10 +59,13 @@ class Taken:
         async with self._store.connection() as c:
             return [row["name"] for row in await c.fetch(_NAMES)]
 
-    async def enrol(self, areas: Sequence[str], process: str) -> dict[str, int]:
-        """A worker begins, anew if it has before; its id in each area."""
+    async def enrol(self, areas: Sequence[str], process: str, before: Sequence[int]) -> dict[str, int]:
+        """A worker begins, perhaps anew: its ids `before`, and workers that are long gone, are forgotten.
+
+        Returns its id in each area.
+        """
         async with self._store.transaction() as c:
-            await c.execute(_DISMISS, process)
+            await c.execute(_FORGET, list(before), process)
             return {area: await c.fetchval(_ENROL, area, process) for area in areas}
 
     async def tell_live(self, worker_id: int, version: int, live: bytes, iocs: Sequence[IocState]) -> bool:

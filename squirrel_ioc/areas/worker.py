@@ -191,7 +191,7 @@ class Worker:
         self._dirty.set()
 
     async def _enrol(self) -> None:
-        self._ids = await self._parts.enrol(self._areas, APPLICATION)
+        self._ids = await self._parts.enrol(self._areas, APPLICATION, tuple(self._ids.values()))
         self._told.clear()
         self._dirty.set()
 
