@@ -16,8 +16,9 @@ from squirrel_ioc.bench._measure import Progress
 from squirrel_ioc.bench._report import print_report, progress_display, write_json
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, IOCS, Rig
 from squirrel_ioc.bench._scenarios import Bench
+from squirrel_ioc.bench._workers import IOCS_AN_AREA, Workers
 
-__all__ = ["run_bench", "run_faults"]
+__all__ = ["run_bench", "run_faults", "run_workers"]
 
 PIPE_WIDTH: Final = 110
 """Where there is no terminal to say how wide it is."""
@@ -44,16 +45,33 @@ def run_faults(count: int, *, iterations: int, json_file: Path | None) -> bool:
     return _run(bench, count, 0.0, f"{iterations} iterations, with faults", json_file)
 
 
+def run_workers(count: int, workers: int, *, iterations: int, json_file: Path | None) -> bool:
+    """As `run_bench`, of a service with so many workers, each on an area of `count` PVs."""
+
+    def bench(rig: Rig, progress: Progress) -> Workers:
+        return Workers(rig, workers, iterations=iterations, progress=progress)
+
+    about = f"{iterations} iterations, {workers} areas"
+    return _run(bench, count, 0.0, about, json_file, areas=workers, iocs=workers * IOCS_AN_AREA)
+
+
 def _run(
-    make: Callable[[Rig, Progress], Bench | Faults], count: int, dead: float, about: str, json_file: Path | None
+    make: Callable[[Rig, Progress], Bench | Faults | Workers],
+    count: int,
+    dead: float,
+    about: str,
+    json_file: Path | None,
+    *,
+    areas: int = 1,
+    iocs: int = IOCS,
 ) -> bool:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    setup = f"{IOCS} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {about}"
+    setup = f"{iocs} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {about}"
     machine = {"setup": setup, **machine_description()}
     figures: list[Figure] = []
     try:
-        with progress_display(Console(stderr=True)) as progress, Rig(count, dead) as rig:
+        with progress_display(Console(stderr=True)) as progress, Rig(areas * count, dead, iocs) as rig:
             bench = make(rig, progress)
             figures = bench.measurements.figures
             bench.run()

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,8 +33,9 @@ RAMP: Final = ("0.01", "0.05")
 class Rig:
     """The simulated machine, its peers and the folder where everything is; a context manager."""
 
-    def __init__(self, count: int, dead: float) -> None:
+    def __init__(self, count: int, dead: float, iocs: int = IOCS) -> None:
         self.count = count
+        self._iocs = iocs
         self.absent = min(round(count * dead), count - 1)
         self._stack = ExitStack()
         self._services = 0
@@ -43,7 +44,9 @@ class Rig:
         with self._stack:
             self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="squirrel-bench-")))
             self.machine = self._stack.enter_context(
-                SimulatedMachine(self.count, PREFIX, iocs=IOCS, directory=self.folder / "machine", readbacks=False)
+                SimulatedMachine(
+                    self.count, PREFIX, iocs=self._iocs, directory=self.folder / "machine", readbacks=False
+                )
             )
             (self.folder / "exchange").mkdir()
             self._write_lists()
@@ -78,15 +81,23 @@ class Rig:
 
     @contextmanager
     def service(
-        self, *, absent: int = 0, ramped: bool = False, dsn: str | None = None, standby: bool = False
+        self,
+        *,
+        absent: int = 0,
+        ramped: bool = False,
+        dsn: str | None = None,
+        standby: bool = False,
+        catalogue: Path | None = None,
+        areas: Mapping[str, str] | None = None,
     ) -> Iterator[Service]:
         """The service, started with the whole catalogue, or with so many PVs in it that are not there, or with a PV
-        that is ramped; on its own database, or that of `dsn`. Stopped at the end."""
+        that is ramped, or with another one; on its own database, or that of `dsn`. Stopped at the end."""
         (port,) = free_ports(1)
         self._services += 1
         settings = self.folder / f"settings{self._services}.yaml"
         # JSON is YAML.
-        settings.write_text(json.dumps(self._settings(port, self._catalogue(absent, ramped), dsn, standby=standby)))
+        made = self._settings(port, catalogue or self._catalogue(absent, ramped), dsn, standby=standby)
+        settings.write_text(json.dumps(made | {"areas": dict(areas or {})}))
         service = Service(settings, port, self.folder / f"service{self._services}.log", self.new_client)
         service.start()
         try:

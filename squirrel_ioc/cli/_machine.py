@@ -108,14 +108,22 @@ def bench(
         bool,
         typer.Option("--faults", help="Measure instead what is seen while IOCs, database and service hang and die."),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=20, help="Measure instead a service with so many workers, on --count PVs each."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure snapshot and restore on a simulated machine of four IOCs, and judge the figures by the targets."""
-    from squirrel_ioc.bench import run_bench, run_faults
+    from squirrel_ioc.bench import run_bench, run_faults, run_workers
 
-    if faults:
-        if dead is not None or skip_restore:
-            raise typer.BadParameter("--dead and --skip-restore are not for --faults")
+    if (faults or workers) and (dead is not None or skip_restore):
+        raise typer.BadParameter(f"--dead and --skip-restore are not for --{'faults' if faults else 'workers'}")
+    if faults and workers:
+        raise typer.BadParameter("--faults or --workers, not both")
+    if workers:
+        good = run_workers(count, workers, iterations=iterations, json_file=json_file)
+    elif faults:
         good = run_faults(count, iterations=iterations, json_file=json_file)
     else:
         share = ABSENT if dead is None else dead

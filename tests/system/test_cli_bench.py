@@ -68,6 +68,22 @@ def test_what_faults_cost_is_measured(folder: Path) -> None:
     assert list(folder.iterdir()) == [report]
 
 
+def test_what_workers_bring_is_measured(folder: Path) -> None:
+    report = folder / "workers.json"
+    with bench("--workers", "2", "--count", "200", "--iterations", "1", "--json", report, temporary=folder) as process:
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    assert process.returncode == 0, out + err
+    figures = {f["key"]: f for f in json.loads(report.read_text())["figures"]}
+    assert [f["failure"] for f in figures.values() if f["failure"]] == []
+    assert all(f["samples"] for f in figures.values())
+    assert {"snapshot0", "snapshot1", "restore2", "latency_restore2", "lost_first", "speed_snapshot"} <= set(figures)
+    assert left_over(folder) == []
+    assert list(folder.iterdir()) == [report]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     interrupt("--count", "100", "--iterations", "1000", folder=folder, at="Snapshot", number=number)
