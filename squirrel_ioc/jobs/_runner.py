@@ -179,6 +179,8 @@ class JobRunner:
             self._board.publish(again)
             await self._save(again)
             raise RetryLaterError(delay)
+        if info.kind is JobKind.SNAPSHOT and isinstance(error, DatabaseDownError):
+            message += "; if it was stored all the same, it is on the list"
         result = context.partial
         if isinstance(result, RestoreResult) and result.written:
             message = f"{_interrupted(context)}: {message}"

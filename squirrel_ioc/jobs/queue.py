@@ -43,7 +43,7 @@ __all__ = ["Jobs"]
 MAX_QUEUED = 20
 """Jobs that may wait. More are refused, so that nobody can fill the queue over the network."""
 
-_RECONNECT_S, _RECONNECT_WITHIN_S, _UNDELIVERED_S = 1.0, 2.0, 10.0
+_RECONNECT_S, _RECONNECT_WITHIN_S, _UNDELIVERED_S = 0.3, 2.0, 10.0
 _BACK_WITHIN_S, _LOOK_S = 8.0, 0.5
 """A snapshot is not tried again while the database is away, unless it stays away for longer than a restart takes."""
 
