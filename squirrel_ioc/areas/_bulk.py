@@ -132,13 +132,12 @@ class Bulk:
         progress: _Progress,
         abort: Abort | None,
     ) -> NDArray[np.uint8]:
-        mine = values.reordered(share.rows, _list_of(share, values.channels))
-        columns = frame_columns(mine) | {"retry": np.array(retry)}
+        columns = await asyncio.to_thread(_written, share, values) | {"retry": np.array(retry)}
         answer = await self._ask(share, "write", columns, timeout_s, progress, abort)
         stopped = abort is not None and abort()
         if answer.result is None:
             unsent = WriteState.NOT_ISSUED if stopped else WriteState.NO_WORKER
-            return np.full(len(mine), WriteState.LOST if answer.begun else unsent, np.uint8)
+            return np.full(len(share.rows), WriteState.LOST if answer.begun else unsent, np.uint8)
         done = _outcome(answer.result, share)
         # What was not sent although we did not stop it, the worker has left out.
         return done if stopped else np.where(done == WriteState.NOT_ISSUED, WriteState.NO_WORKER, done).astype(np.uint8)
@@ -195,6 +194,11 @@ class _Progress:
 def _list_of(share: Share, channels: ChannelList) -> ChannelList:
     """The channels of a share, in its order."""
     return ChannelList(tuple(channels.array[share.rows].tolist()), channels.ids[share.rows], len(share.rows))
+
+
+def _written(share: Share, values: Frame) -> dict[str, NDArray[Any]]:
+    """What a worker is to write."""
+    return frame_columns(values.reordered(share.rows, _list_of(share, values.channels)))
 
 
 def _not_held(channels: ChannelList, share: Share) -> Frame:

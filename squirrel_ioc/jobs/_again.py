@@ -30,9 +30,10 @@ def back_as_something_else(targets: Targets, looked: Frame) -> NDArray[np.bool_]
     Another type, element count or state labels. What has just come back and has not told its labels yet counts too.
     """
     live = targets.live(looked.channels)
-    kinds, which = np.unique(np.column_stack((looked.meta, live.meta)), axis=0, return_inverse=True)
+    # One number a pair: pairs take np.unique several times as long, 30 ms for 80,000 PVs.
+    kinds, which = np.unique(looked.meta.astype(np.int64) * len(live.metas) + live.meta, return_inverse=True)
     other = np.zeros(len(kinds), bool)
-    for k, (before, now) in enumerate(kinds.tolist()):
+    for k, (before, now) in enumerate(divmod(kind, len(live.metas)) for kind in kinds.tolist()):
         a, b = looked.metas[before], live.metas[now]
         other[k] = (a.dbf, a.count, a.labels) != (b.dbf, b.count, b.labels)
     return live.connected & other[which.reshape(-1)]
