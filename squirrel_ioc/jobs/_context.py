@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +42,18 @@ class JobContext:
     aborted_by: str = field(default="", init=False)
     partial: Any = field(default=None, init=False)
     """What a job that is interrupted has to show for itself."""
+    _stop_wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def abort(self, by: str) -> None:
+        """Ask the job to stop; who asks first is told of."""
+        self.aborted_by = self.aborted_by or by
+        self._stop_wanted.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody asks the job to stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop_wanted.wait()
 
     @property
     def aborted(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, SquirrelError, StoreError
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.jobs._progress import JobProgress
 from squirrel_ioc.jobs._state import JobBoard
 from squirrel_ioc.jobs.compare import compare_snapshots
 from squirrel_ioc.jobs.exporting import export_snapshot
@@ -30,8 +30,6 @@ MAX_ATTEMPTS = 3
 """Times a snapshot is tried before it is FAILED for good. A restore is tried once."""
 
 _BACK_OFF_S = 1.0
-_PROGRESS_PERIOD_S = 0.2
-_ROW_PERIOD_S = 0.5
 _SAVE_AGAIN_S = 0.2
 _SAVE_LATER_S = 1.0
 
@@ -91,7 +89,7 @@ class JobRunner:
         context = self._contexts.get(job_id)
         if context is None:
             return False
-        context.aborted_by = context.aborted_by or by
+        context.abort(by)
         return True
 
     async def withdraw(self, info: JobInfo) -> None:
@@ -128,7 +126,7 @@ class JobRunner:
 
     async def _run(self, info: JobInfo) -> None:
         info = replace(info, status=JobStatus.IN_PROGRESS, started=datetime.now(UTC), message="")
-        progress = _Progress(self._store, self._board, info, lambda: context.partial)
+        progress = JobProgress(self._store, self._board, info, lambda: context.partial)
         context = JobContext(
             id=info.id,
             user=info.user,
@@ -242,44 +240,6 @@ class JobRunner:
         await self._save_unsaved()
         for info in self._unsaved.values():
             log.error("job %d: that it is %s (%s) is not stored", info.id, info.status.name, info.message)
-
-
-class _Progress:
-    """Passes a job's reports on: to the control PVs at most five times a second, to its row twice."""
-
-    def __init__(self, store: Store, board: JobBoard, info: JobInfo, partial: Callable[[], Any]) -> None:
-        self.info = info
-        self._partial = partial
-        self._store = store
-        self._board = board
-        self._published = 0.0
-        self._stored = time.monotonic()
-        self._writing: asyncio.Task[None] | None = None
-
-    def report(self, done: int, total: int, message: str, percent: float) -> None:
-        now = time.monotonic()
-        percent = max(percent, self.info.percent or 0.0)
-        if total == self.info.total:
-            done = max(done, self.info.done)
-        self.info = replace(self.info, done=done, total=total, message=message, percent=min(percent, 99.0))
-        if now - self._published >= _PROGRESS_PERIOD_S:
-            self._published = now
-            self._board.publish(self.info)
-        due = now - self._stored >= _ROW_PERIOD_S and self._store.status.ok
-        if due and (self._writing is None or self._writing.done()):
-            self._stored = now
-            self._writing = asyncio.create_task(self._write(replace(self.info, result=self._partial())))
-
-    async def _write(self, info: JobInfo) -> None:
-        try:
-            await self._store.update_job(info)
-        except StoreError as error:
-            log.warning("job %d: its progress could not be stored: %s", info.id, error)
-
-    async def close(self) -> None:
-        """No progress is written after this, so that none can overwrite the job's end."""
-        if self._writing is not None:
-            await self._writing
 
 
 def _completed(info: JobInfo, result: Any) -> JobInfo:

@@ -163,6 +163,7 @@ class _Restore:
     async def write(self) -> None:
         """Ascending order; each order is complete before the next one starts."""
         todo = self.ledger.open
+        await asyncio.sleep(0)  # with many PVs each of these steps takes the loop its time
         order = np.zeros(len(self.saved), np.int64)
         known = self.entries >= 0
         order[known] = self.job.catalogue.order[self.entries[known]]
@@ -174,12 +175,14 @@ class _Restore:
     async def _write_order(self, rows: NDArray[np.intp]) -> None:
         target = self.saved.take(rows)
         before = self._before(rows)
+        await asyncio.sleep(0)
         start = before.number
         walk = needs_ramp(target, self.job.catalogue.max_step[self.entries[rows]])
         stuck = np.flatnonzero(walk & cannot_ramp(target, start))
         reasons = [f"there are no steps from {start[r]:g} to {target.number[r]:g}" for r in stuck]
         self.ledger.settle(rows[stuck], Verdict.FAILED, reasons)
         walk[stuck] = False
+        await asyncio.sleep(0)
         other = rows[back_as_something_else(self.job.targets, before)]
         self.ledger.settle(other, Verdict.FAILED, "its type, size or state labels have changed since it was looked at")
         walk &= self.ledger.verdict[rows] == Verdict.OPEN
@@ -245,7 +248,7 @@ class _Restore:
             return
         self._report(f"verifying {len(rows)} PVs", _WRITE)
         settings = self.job.settings.restore
-        await asyncio.sleep(settings.verify_delay_s)
+        await self.job.pause(settings.verify_delay_s)
         deadline = time.monotonic() + settings.verify_timeout_s
         while True:
             wanted = self.saved.take(rows)
@@ -258,7 +261,7 @@ class _Restore:
                 break
             self._report(f"{len(bad)} PVs do not read back as written yet", 99.0)
             rows = rows[bad]
-            await asyncio.sleep(min(_SETTLE_POLL_S, max(0.0, deadline - time.monotonic())))
+            await self.job.pause(min(_SETTLE_POLL_S, max(0.0, deadline - time.monotonic())))
         self.ledger.retract(rows[bad], [mismatch(wanted, got, int(r)) for r in bad])
 
     def result(self) -> RestoreResult:

@@ -15,7 +15,7 @@ from control_pvs import until
 from file_rig import NAMES, FileRig, file_rig, ioc, live_values, set_before
 from ioc_process import IocProcess
 
-from squirrel_ioc.jobs import _runner, importing
+from squirrel_ioc.jobs import _progress, importing
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.job import ExportRequest, ImportRequest, JobInfo, JobStatus
 from squirrel_ioc.model.snapshot import IMPORT, NewSnapshot
@@ -89,7 +89,7 @@ async def test_a_snapshot_of_the_machine_is_not_converted(rig: FileRig) -> None:
 
 async def test_progress_goes_on_while_a_long_file_is_read(rig: FileRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "_TELL_S", 0.0)
-    monkeypatch.setattr(_runner, "_PROGRESS_PERIOD_S", 0.0)
+    monkeypatch.setattr(_progress, "_PROGRESS_PERIOD_S", 0.0)
     rig.write("long.sav", "".join(f"F:{i} {i}\n" for i in range(20_000)) + "<END>\n")
     reports: list[JobInfo] = []
     rig.jobs.listen(reports.append)

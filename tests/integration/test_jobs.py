@@ -295,6 +295,23 @@ async def test_abort_in_a_ramp_tells_where_it_stopped(rig: Rig) -> None:
     assert await values("J:RAMP", "J:SECOND") == [21, 5]
 
 
+async def test_abort_does_not_wait_for_the_delay_before_the_readback(rig: Rig) -> None:
+    await rig.use(ENTRIES["J:A"])
+    snapshot_id = await rig.snapshot()
+    await put("J:A", 9)
+    await rig.jobs.stop()
+    slow = rig.settings.model_copy(update={"restore": RestoreSettings(verify_delay_s=60.0)})
+    rig.jobs = Jobs(rig.store, rig.machine, lambda: rig.catalogue, slow)
+    await rig.jobs.start()
+    job_id = await rig.jobs.submit(RestoreRequest(snapshot_id), user="op", host="console")
+    await until(lambda: _is(values("J:A"), [1]))
+    await until(lambda: rig.jobs.job(job_id).message.startswith("verifying"))  # type: ignore[union-attr]
+    assert await rig.jobs.abort(job_id, "op@console")
+    async with asyncio.timeout(5):
+        info = await rig.jobs.wait(job_id)
+    assert (info.status, info.message) == (JobStatus.ABORTED, "aborted by op@console: 1 of 1 PVs written")
+
+
 async def _is(coroutine: Any, wanted: Any) -> bool:
     return bool(await coroutine == wanted)
 
