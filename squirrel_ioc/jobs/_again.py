@@ -36,4 +36,5 @@ def back_as_something_else(targets: Targets, looked: Frame) -> NDArray[np.bool_]
     for k, (before, now) in enumerate(divmod(kind, len(live.metas)) for kind in kinds.tolist()):
         a, b = looked.metas[before], live.metas[now]
         other[k] = (a.dbf, a.count, a.labels) != (b.dbf, b.count, b.labels)
-    return live.connected & other[which.reshape(-1)]
+    changed: NDArray[np.bool_] = live.connected & other[which]
+    return changed
