@@ -31,7 +31,7 @@ from running import START_S, environment
 from squirrel_ioc.store import EmbeddedServer
 
 STOP_S = 30.0
-FAST, SLOW = 20, 300
+FAST, SLOW = 20, 200
 
 SLOW_S = 0.3
 """A slow record takes so long to write; ten of them are under way at once."""
@@ -71,16 +71,16 @@ class Site(ControlPvs):
     a: IocProcess
     b: IocProcess
     members: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    restored: list[str] = field(default_factory=list)
 
     # ---- the machine
 
     def pvs(self, *names: str) -> list[str]:
         return [self.r + name for name in names]
 
-    @property
-    def slow(self) -> list[str]:
-        """PVs of area a that take long to write."""
-        return self.pvs(*(f"A:S{i}.A" for i in range(SLOW)))
+    def slow(self, *where: str) -> list[str]:
+        """PVs that take long to write."""
+        return self.pvs(*(f"{w}S{i}.A" for w in where for i in range(SLOW)))
 
     @property
     def catalogue(self) -> list[dict[str, Any]]:
@@ -89,7 +89,8 @@ class Site(ControlPvs):
             names = [f"F{i}" for i in range(FAST)] + ["STR", "WF", "WS", "EN", "NAN", "LONG"]
             rows += [{"setpoint": self.r + where + name, "Area": tag} for name in names]
             rows.append({"setpoint": f"{self.r}{where}SP", "readback": f"{self.r}{where}SP:RB", "Area": tag})
-        rows += [{"setpoint": name} for name in self.slow]
+        rows += [{"setpoint": name} for name in self.slow("A:")]
+        rows += [{"setpoint": name, "Area": "b"} for name in self.slow("B:")]
         a = self.r + "A:"
         rows.append({"setpoint": a + "RAMP", "max_step": 1, "step_period": 0.05})
         rows += [{"setpoint": a + "LIMITED"}, {"setpoint": a + "REFUSED"}, {"setpoint": a + "READONLY", "read_only": 1}]
@@ -119,8 +120,8 @@ class Site(ControlPvs):
         return [float(v) for v in await aioca.caget(self.pvs(*names), timeout=10)]
 
     async def slow_now(self) -> list[float]:
-        """The slow ones."""
-        return [float(v) for v in await aioca.caget(self.slow, timeout=10)]
+        """The slow ones of the last restore of these."""
+        return [float(v) for v in await aioca.caget(self.restored, timeout=10)]
 
     # ---- processes
 
@@ -291,17 +292,19 @@ class Site(ControlPvs):
         return found
 
     @asynccontextmanager
-    async def slow_restore(self) -> AsyncIterator[asyncio.Task[bool]]:
-        """A restore of the slow PVs, on its way from 2 to 1."""
+    async def slow_restore(self, *where: str) -> AsyncIterator[asyncio.Task[bool]]:
+        """A restore of the slow PVs of these parts (A:), on its way from 2 to 1."""
+        where = where or ("A:",)
+        self.restored = self.slow(*where)
         await self.delay(0)
-        await aioca.caput(self.slow, 1.0, wait=True, timeout=10)
-        number = await self.snapshot(f"{self.r}A:S*.A")
-        await aioca.caput(self.slow, 2.0, wait=True, timeout=10)
+        await aioca.caput(self.restored, 1.0, wait=True, timeout=10)
+        number = await self.snapshot(",".join(f"{self.r}{w}S*.A" for w in where))
+        await aioca.caput(self.restored, 2.0, wait=True, timeout=10)
         await self.delay(SLOW_S)
         task = asyncio.create_task(self.restore(number))
 
         async def some_are_written() -> bool:
-            return (await self.slow_now()).count(1.0) >= 20
+            return (await self.slow_now()).count(1.0) >= 20 * len(where)
 
         await self.until_it_is(some_are_written)
         try:
@@ -313,13 +316,14 @@ class Site(ControlPvs):
 
     async def delay(self, seconds: float) -> None:
         """Of the slow ones."""
-        await aioca.caput([name.removesuffix(".A") + ".ODLY" for name in self.slow], seconds, wait=True, timeout=10)
+        fields = [name.removesuffix(".A") + ".ODLY" for name in self.restored]
+        await aioca.caput(fields, seconds, wait=True, timeout=10)
 
     async def undone(self) -> None:
         """The slow ones are taken back."""
         assert await self.put("RESTORE:UNDO", 1), await self.text("RESTORE:MSG")
         assert await self.label("RESTORE:STATUS") == "OK", await self.text("RESTORE:MSG")
-        assert await self.slow_now() == [2.0] * SLOW
+        assert await self.slow_now() == [2.0] * len(self.restored)
 
     async def check_whole(self) -> None:
         """Nothing is left of what has ended."""
@@ -345,7 +349,9 @@ def site(services: int = 1, **more: Any) -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix="squirrel-test-"))
     server = EmbeddedServer(folder, {"fsync": "off", "max_connections": "60"})
     ports = take_ports(services)
-    slow = "".join(DELAYED.format(r=r + "A:", name=f"S{i}", value=1, delay=SLOW_S) for i in range(SLOW))
+
+    def slow(where: str) -> str:
+        return "".join(DELAYED.format(r=r + where, name=f"S{i}", value=1, delay=0) for i in range(SLOW))
 
     def records(where: str) -> str:
         return COMMON.format(r=r + where) + "".join(
@@ -353,8 +359,8 @@ def site(services: int = 1, **more: Any) -> Iterator[Site]:
         )
 
     with (
-        IocProcess(records("A:") + OTHER.format(r=r + "A:") + slow) as a,
-        IocProcess(records("B:")) as b,
+        IocProcess(records("A:") + OTHER.format(r=r + "A:") + slow("A:")) as a,
+        IocProcess(records("B:") + slow("B:")) as b,
         IocProcess(records("C:")),
     ):
         made = Site(f"S{secrets.token_hex(4)}:", r, folder, server, "squirrel", ports, a, b)

@@ -167,21 +167,37 @@ async def test_a_write_is_aborted(s: Site) -> None:
     await s.undone()
 
 
-async def test_the_only_worker_of_an_area_is_killed_in_a_read(s: Site) -> None:
-    """And nobody takes its place for a while."""
+async def test_workers_are_killed_in_a_read(s: Site) -> None:
+    """One has another beside it, who repeats the read; one is the only one of its area, for a while."""
     number = await s.snapshot("*:F*")
     await s.turn({"A:F5": 55, "B:F5": 55})
     of_b = [name for name in s.names if name.startswith(f"{s.r}B:")]
+    s.work("a2")
+    await s.until_it_is(s.are_there, 20)
+    await s.workers([2, 1])
     assert await s.say("SNAP:FILTER", "")
+    s.a.pause()
     s.b.pause()
     try:
         reading = asyncio.create_task(s.put("SNAP:TRIGGER", 1))
+        await claimed(s, "read", "a")
         await claimed(s, "read", "b")
+        ((pid,),) = await s.sql(
+            "SELECT split_part(process, ' ', 2)::int FROM area_worker JOIN area_part ON worker_id = area_worker.id"
+            " WHERE area_part.area = 'a'"
+        )
+        (name,) = [n for n, process in s.members.items() if process.pid == pid]
+        s.kill(name)
         s.kill("b")
         begin = time.monotonic()
+        s.a.resume()
         await reading
     finally:
+        s.a.resume()
         s.b.resume()
+    if name == "a":
+        s.members["a"] = s.members.pop("a2")
+        (s.folder / "a2.log").rename(s.folder / "a.log")
     took = [time.monotonic() - begin]
     await check_missing(s, of_b)
     await s.workers([1, 0])
@@ -226,65 +242,30 @@ async def claimed(s: Site, kind: str, area: str) -> None:
     await s.until_it_is(taken)
 
 
-async def test_another_worker_repeats_a_read(s: Site) -> None:
-    assert await s.say("SNAP:FILTER", "")
-    s.work("b2")
-    await s.until_it_is(s.are_there, 20)
-    await s.workers([1, 2])
-    s.b.pause()
-    reading = asyncio.create_task(s.put("SNAP:TRIGGER", 1))
-    try:
-        await claimed(s, "read", "b")
-        ((pid,),) = await s.sql(
-            "SELECT split_part(process, ' ', 2)::int FROM area_worker JOIN area_part ON worker_id = area_worker.id"
-            " WHERE area_part.area = 'b'"
-        )
-        (name,) = [n for n, process in s.members.items() if process.pid == pid]
-        s.kill(name)
-    finally:
-        s.b.resume()
-    assert await reading, await s.text("SNAP:MSG")
-    assert await s.label("SNAP:STATUS") == "OK"
-    await s.workers([1, 1], 6)
-    if name == "b":
-        s.members["b"] = s.members.pop("b2")
-        (s.folder / "b2.log").rename(s.folder / "b.log")
-
-
-async def test_a_worker_is_killed_in_a_write(s: Site) -> None:
-    async with s.slow_restore() as task:
+async def test_workers_are_killed_or_stand_still_in_a_write(s: Site) -> None:
+    """One that goes on after it has been given up writes no more."""
+    async with s.slow_restore("A:", "B:") as task:
         s.kill("a")
-        begin = time.monotonic()
-        assert not await task
-        took = time.monotonic() - begin
-    print(f"given up after {took:.2f} s")
-    assert took < 8
-    counts = await s.counts()
-    assert counts == {"FAILED": SLOW}
-    assert set((await s.bad()).values()) == {LOST}
-    assert await s.label("RESTORE:STATUS") == "Failed"
-    await s.up()
-    await s.undone()
-
-
-async def test_a_worker_stands_still_in_a_write(s: Site) -> None:
-    """When it goes on after it has been given up, it writes no more."""
-    async with s.slow_restore() as task:
-        s.members["a"].send_signal(signal.SIGSTOP)
+        s.members["b"].send_signal(signal.SIGSTOP)
         try:
             begin = time.monotonic()
             assert not await task
             took = time.monotonic() - begin
-            await s.workers([0, 1])
+            await s.workers([0, 0])
             given_up = await s.slow_now()
         finally:
-            s.members["a"].send_signal(signal.SIGCONT)
-        await s.workers([1, 1])
+            s.members["b"].send_signal(signal.SIGCONT)
+        await s.workers([0, 1])
         await asyncio.sleep(2 * SLOW_S)
         assert await s.slow_now() == given_up
+    print(f"given up after {took:.2f} s")
     assert took < 8
-    assert await s.counts() == {"FAILED": SLOW}
-    assert 0 < given_up.count(1.0) < SLOW
+    assert await s.label("RESTORE:STATUS") == "Failed"
+    assert await s.counts() == {"FAILED": 2 * SLOW}
+    assert set((await s.bad()).values()) == {LOST}
+    for half in (given_up[:SLOW], given_up[SLOW:]):
+        assert 0 < half.count(1.0) < SLOW
+    await s.up()
     await s.undone()
 
 
