@@ -202,7 +202,8 @@ class Site(ControlPvs):
             await self.end(extra)
         if service not in self.members:
             self.begin(service, "run")
-        await self.says(service, "control PVs")
+            await self.says(service, "control PVs")
+            aioca.purge_channel_caches()  # libca searches for what it has lost after ever longer pauses
         for area in "ab":
             if area not in self.members:
                 self.work(area)
