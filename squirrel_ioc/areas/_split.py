@@ -56,6 +56,11 @@ class Assignment:
         found = {name: np.flatnonzero(column == k) for k, name in enumerate(self.names)}
         return {HERE: np.flatnonzero(column < 0)} | {name: rows for name, rows in found.items() if len(rows)}
 
+    def names_of(self, channels: ChannelList) -> dict[str, tuple[str, ...]]:
+        """The channels of every area, also of one that has none."""
+        split = self.split(channels)
+        return {name: tuple(channels.array[split[name]].tolist()) if name in split else () for name in self.names}
+
 
 @dataclass(frozen=True, eq=False)
 class Share:

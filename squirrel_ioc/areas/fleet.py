@@ -119,8 +119,7 @@ class Fleet:
 
     async def _publish(self) -> None:
         held = self._held
-        split = self._assignment.split(held)
-        names = {name: tuple(held.array[split.get(name, ())].tolist()) for name in self._assignment.names}
+        names = self._assignment.names_of(held)
         versions = await self._parts.publish(names)
         self._unpublished = held is not self._held
         lists = {}

@@ -72,6 +72,12 @@ class TestAssignment:
         assert split_names(assignment, ChannelList.of(["a"])) == {HERE: ["a"]}
         assert split_names(assignment, ChannelList.of([])) == {HERE: []}
 
+    def test_an_area_that_nothing_fits_has_no_channels(self) -> None:
+        assignment = Assignment({"one": "@L1", "none": "@Nowhere"})
+        catalogue = Catalogue.of([entry("a", "r", "L1"), entry("b")])
+        assignment.assign(catalogue)
+        assert assignment.names_of(catalogue.channels) == {"one": ("a", "r"), "none": ()}
+
     def test_a_state_is_no_area(self) -> None:
         with pytest.raises(SelectionError):
             Assignment({"one": "%connected"}).assign(Catalogue.of([entry("a")]))
