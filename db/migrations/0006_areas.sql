@@ -11,7 +11,7 @@ CREATE TABLE area (
     names    text    NOT NULL
 );
 COMMENT ON TABLE area IS 'Parts of the catalogue that workers read and write.';
-COMMENT ON COLUMN area.version IS 'Counts the changes of `names`.';
+COMMENT ON COLUMN area.version IS 'Grows with every change of `names`: never the same for others.';
 COMMENT ON COLUMN area.names IS 'Its channels, one a line, in the order of the catalogue.';
 
 CREATE UNLOGGED TABLE area_worker (

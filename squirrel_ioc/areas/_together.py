@@ -23,6 +23,7 @@ class Columns:
         self._count, self._meta = np.zeros(size, np.int32), np.zeros(size, np.int32)
         self._ioc = np.full(size, -1, np.int32)
         self._connection = np.zeros(size, np.int32)
+        self._away = np.zeros(size, bool)
         self._metas: tuple[Meta, ...] = (NO_META,)
         self._iocs: tuple[str, ...] = ()
 
@@ -42,6 +43,10 @@ class Columns:
         self._metas += known.metas
         self._iocs += known.iocs
 
+    def missing(self, rows: NDArray[np.intp]) -> None:
+        """Nobody is there who could know of these."""
+        self._away[rows] = True
+
     def live(self) -> Live:
         """All of them."""
         connected, readable, writable = self._flags
@@ -56,6 +61,7 @@ class Columns:
             self._ioc,
             self._iocs,
             self._connection,
+            self._away,
         )
 
 

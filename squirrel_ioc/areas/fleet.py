@@ -53,6 +53,7 @@ class Fleet:
         self._held = ChannelList.of(())
         self._serving = False
         self._unpublished = True
+        self._reset_wanted = False
         self._listeners: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
@@ -143,6 +144,9 @@ class Fleet:
                     while not connection.is_closed():
                         if self._serving and self._unpublished:
                             await self._publish()
+                        if self._reset_wanted:
+                            await self._parts.reset()
+                            self._reset_wanted = False
                         if await self._directory.look(self._lists):
                             self._tell()
                         with suppress(TimeoutError):
@@ -188,9 +192,9 @@ class Fleet:
         columns.put(known.here, self._machine.live(known.here_of(channels)))
         for share in known.shares:
             best = self._directory.best(share.area.name)
-            if best is None or not len(share.rows):
-                continue
-            if best.version == share.area.version:
+            if best is None:
+                columns.missing(share.rows)
+            elif best.version == share.area.version:
                 columns.put(share.rows, best.live, share.places)
             elif (old := self._lists[share.area.name].get(best.version)) is not None:
                 places = old.find(channels.take(np.sort(share.rows)))
@@ -205,8 +209,8 @@ class Fleet:
     def reset_iocs(self) -> None:
         """As `Machine.reset_iocs`, in all areas."""
         self._machine.reset_iocs()
-        task = asyncio.ensure_future(self._parts.reset())
-        task.add_done_callback(_reset_done)
+        self._reset_wanted = True
+        self._wake.set()
 
     async def settled(self, timeout_s: float) -> bool:
         """As `Machine.settled`, in all areas."""
@@ -250,8 +254,3 @@ class Fleet:
     ) -> NDArray[np.uint8]:
         """As `Machine.write`: every area at the same time; returns when all have ended."""
         return await self._bulk.write(values, timeout_s, progress, abort, retry)
-
-
-def _reset_done(task: asyncio.Future[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.warning("the workers could not be told to try every IOC again: %s", error)

@@ -24,6 +24,7 @@ class Live:
     meta    int32  index into `metas`; that of NO_META when never connected
     ioc     int32  index into `iocs`, the names of the IOCs; -1 when never connected
     connection   int32   grows whenever the connection comes or goes; -1 when not watched
+    away    bool, or None for nowhere: somebody else is to hold the channel, and is not there
 
     What a channel was stays when it loses its connection.
     """
@@ -38,6 +39,7 @@ class Live:
     ioc: NDArray[np.int32]
     iocs: tuple[str, ...]
     connection: NDArray[np.int32]
+    away: NDArray[np.bool_] | None = None
 
 
 def live(engine: Engine, slots: NDArray[np.intp]) -> Live:

@@ -31,6 +31,8 @@ def check_targets(ledger: Ledger, saved: Frame, entries: NDArray[np.int64], cata
     known = np.flatnonzero(entries >= 0)
     read_only = known[catalogue.read_only[entries[known]]]
     ledger.settle(read_only, Verdict.SKIPPED, "read-only in the catalogue")
+    if live.away is not None:
+        ledger.settle(np.flatnonzero(live.away), Verdict.FAILED, State.NO_WORKER.reason)
     ledger.settle(np.flatnonzero(~live.connected), Verdict.FAILED, "disconnected")
     ledger.settle(np.flatnonzero(~live.writable), Verdict.SKIPPED, "no write access")
 
