@@ -26,7 +26,6 @@ __all__ = ["IOCS_AN_AREA", "Workers"]
 
 IOCS_AN_AREA: Final = 2
 LATENCY: Final = Target(0.05, worst=True)
-NO_LOSS: Final = Target(1.0, ">=")
 LOST_FIRST: Final = Target(2.5)
 STOP_S: Final = 20.0
 
@@ -54,16 +53,16 @@ class Workers:
                 self._rows(service, number)
                 if number == self._workers:
                     self._lost(service, workers, number)
-        n = self._workers
-        self._speed(f"PVs a second, {n} workers / alone: snapshot", "snapshot")
-        self._speed(f"PVs a second, {n} workers / alone: restore", "restore")
+        for what in ("snapshot", "restore"):
+            self._speed(what, 0, "the service alone")
+            self._speed(what, 1, "1 worker")
 
-    def _speed(self, title: str, what: str) -> None:
-        """How many times the PVs of the service alone are done in the same time."""
+    def _speed(self, what: str, number: int, whom: str) -> None:
+        """How many times as many PVs are done in the same time. Not judged: all of it may be on the same few cores."""
         m, n = self.measurements, self._workers
-        ratio = m.ratio(f"speed_{what}", title, f"{what}0", f"{what}{n}", NO_LOSS)
-        ratio.unit = "x"
-        ratio.samples = [n * x for x in ratio.samples]
+        title = f"PVs a second, {n} worker{'s' * (n > 1)} / {whom}: {what}"
+        ratio = m.ratio(f"speed_{what}{number}", title, f"{what}{number}", f"{what}{n}")
+        ratio.samples = [max(n, 1) / max(number, 1) * x for x in ratio.samples]
 
     def _rows(self, service: Service, number: int) -> None:
         m, rig, count = self.measurements, self._rig, max(number, 1) * self._each
@@ -100,12 +99,12 @@ class Workers:
             rig.bulk.ask("write", name="AB"[i % 2])
             return restore(service, ids["BA"[i % 2]], written=count)
 
+        # It holds for the PVs of one service; with more of them on the same cores it is as it is.
+        target = LATENCY if number < 2 else None
         taking = probed(lambda _: snapshot(service, count))
-        m.measure(f"latency{number}", f"HEARTBEAT during a snapshot, caget, {title}", taking, m.times, LATENCY)
+        m.measure(f"latency{number}", f"HEARTBEAT during a snapshot, caget, {title}", taking, m.times, target)
         restoring = probed(change_and_restore)
-        m.measure(
-            f"latency_restore{number}", f"HEARTBEAT during a restore, caget, {title}", restoring, m.times, LATENCY
-        )
+        m.measure(f"latency_restore{number}", f"HEARTBEAT during a restore, caget, {title}", restoring, m.times, target)
 
     def _lost(self, service: Service, workers: list[subprocess.Popen[bytes]], number: int) -> None:
         """The last worker is killed, and started again."""

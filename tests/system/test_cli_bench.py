@@ -79,7 +79,15 @@ def test_what_workers_bring_is_measured(folder: Path) -> None:
     figures = {f["key"]: f for f in json.loads(report.read_text())["figures"]}
     assert [f["failure"] for f in figures.values() if f["failure"]] == []
     assert all(f["samples"] for f in figures.values())
-    assert {"snapshot0", "snapshot1", "restore2", "latency_restore2", "lost_first", "speed_snapshot"} <= set(figures)
+    assert {
+        "snapshot0",
+        "snapshot1",
+        "restore2",
+        "latency_restore2",
+        "lost_first",
+        "speed_snapshot0",
+        "speed_restore1",
+    } <= set(figures)
     assert left_over(folder) == []
     assert list(folder.iterdir()) == [report]
 
