@@ -21,6 +21,7 @@ from squirrel_ioc.ca import Machine
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.job import running_job
 from squirrel_ioc.model.values import State, WriteState
 
 __all__ = ["Abort", "Bulk", "Progress"]
@@ -157,7 +158,8 @@ class Bulk:
         if not self._directory.count(area.name):
             return Answer(None, False, "it has no worker")
         places = {} if share.places is None else {"rows": share.places}
-        body = await asyncio.to_thread(pack, {**columns, **places})
+        job = {"job": np.array(running_job.get())}  # for the worker's log
+        body = await asyncio.to_thread(pack, {**columns, **places, **job})
         part = Part(uuid4(), area.name, kind, area.version, body, timeout_s)
         tell = progress.of(area.name)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
 
 from squirrel_ioc.areas._held import Held
 from squirrel_ioc.areas._pack import pack, pack_frame, unpack, unpack_frame
@@ -16,6 +19,7 @@ from squirrel_ioc.areas._parts import STALE_S, Part
 from squirrel_ioc.areas._taken import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.errors import StoreError
+from squirrel_ioc.model.job import running_job
 
 __all__ = ["Run", "carry_out"]
 
@@ -108,6 +112,7 @@ async def carry_out(run: Run, machine: Machine, held: Held, tell: Callable[[], A
     try:
         try:
             columns = await asyncio.to_thread(unpack, part.body)
+            running_job.set(_job(columns))  # in the context of this delivery
             channels = await held.channels(part.area, part.version, columns.get("rows"))
             values = unpack_frame(columns, channels) if part.kind == "write" else None
         except StoreError as error:
@@ -135,3 +140,9 @@ async def carry_out(run: Run, machine: Machine, held: Held, tell: Callable[[], A
         await run.answer(len(channels), "", result)
     finally:
         confirming.cancel()
+
+
+def _job(columns: Mapping[str, NDArray[Any]]) -> int:
+    """The job that a part belongs to, for the log; 0: none."""
+    job = columns.get("job")
+    return int(job) if job is not None and job.shape == () and job.dtype == np.int64 else 0
