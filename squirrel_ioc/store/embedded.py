@@ -110,9 +110,13 @@ class EmbeddedServer:
 
     def ensure_running(self) -> None:
         """Start the server again if it is gone. Raises as `start` does."""
-        with self._locked("postgres.lock"):
-            if self._users is not None:
-                self._ensure_running()
+        try:
+            with self._locked("postgres.lock"):
+                if self._users is not None:
+                    self._ensure_running()
+        except OSError as exc:
+            # A disk that is gone, or not mounted any more, say.
+            raise DatabaseDownError(f"embedded database in {self._data}: {exc.strerror or exc}") from exc
 
     def stop(self) -> None:
         """Leave the server; the last user stops it. Safe to call twice. Raises StoreError when it cannot be stopped."""

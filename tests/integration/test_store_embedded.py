@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from squirrel_ioc.config import DatabaseSettings
-from squirrel_ioc.errors import StoreError
+from squirrel_ioc.errors import DatabaseDownError, StoreError
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.snapshot import NewSnapshot
@@ -159,6 +159,19 @@ def test_a_killed_server_is_started_again(folder: Path) -> None:
     server.stop()
     server.ensure_running()
     assert server.pid is None
+
+
+def test_a_server_whose_folder_is_gone_does_not_answer(folder: Path) -> None:
+    away = folder.with_name(f"{folder.name}-away")
+    server = EmbeddedServer(folder)
+    server.start()
+    folder.rename(away)
+    try:
+        with pytest.raises(DatabaseDownError, match="No such file or directory"):
+            server.ensure_running()
+    finally:
+        away.rename(folder)
+        server.stop()
 
 
 @pytest.mark.parametrize("content", ["{pid}\n{data}\n1\n5432\n{data}\n\n1 1\nready   \n", "{pid}\n", "", "junk"])
