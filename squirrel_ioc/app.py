@@ -166,12 +166,12 @@ class App:
 
     async def _tell_connections(self, machine: Machine | Fleet, keeper: LiveCatalogue) -> None:
         """One line in the log when the machine is there, or what is missing of it."""
-        settled = await machine.settled(self.settings.ca.connect_timeout_s)
+        await machine.settled(self.settings.ca.connect_timeout_s)
         channels = keeper.current.channels
-        if settled:
+        missing = channels.array[~machine.live(channels).connected]
+        if not len(missing):
             log.info("all %d PVs are connected", len(channels))
             return
-        missing = channels.array[~machine.live(channels).connected]
         some = ", ".join(missing[:_NAMED].tolist())
         log.warning("%d of %d PVs are not connected: %s%s", len(missing), len(channels), some, _more(len(missing)))
 

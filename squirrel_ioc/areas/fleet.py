@@ -20,7 +20,7 @@ from squirrel_ioc.areas._remote import Remote
 from squirrel_ioc.areas._split import Assignment, Shares
 from squirrel_ioc.areas._together import Columns, iocs_together
 from squirrel_ioc.ca import IocState, Live, Machine
-from squirrel_ioc.errors import NotActiveError, StoreError
+from squirrel_ioc.errors import DatabaseDownError, NotActiveError, StoreError
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
@@ -155,6 +155,8 @@ class Fleet:
                         self._wake.clear()
             except NotActiveError:
                 pass  # stands by
+            except DatabaseDownError:
+                pass  # told by the store
             except StoreError as error:
                 _log.warning("the workers are not heard of: %s", error)
             except Exception:  # the boundary of the task: it has to go on

@@ -129,6 +129,8 @@ class Worker:
                     _log.info("takes parts of %s", ", ".join(self._areas))
                     ready.set()
                     await manager.run(shutdown_on_listener_failure=True)
+            except DatabaseDownError:
+                pass  # told by the store
             except (StoreError, PgqException) as error:
                 _log.warning("the queue has lost the database: %s", error)
             except Exception:  # the boundary of the task: it has to go on
