@@ -54,7 +54,7 @@ async def restore_snapshot(job: JobContext, request: RestoreRequest) -> RestoreR
         run.close()
     result = run.result()
     if job.aborted:
-        raise JobAbortedError(f"aborted by {job.aborted_by}: {result.written} of {result.total} PVs written", result)
+        raise JobAbortedError(f"aborted by {job.aborted_by}: {result.so_far()}", result)
     return result
 
 

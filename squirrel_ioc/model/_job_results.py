@@ -71,9 +71,17 @@ class RestoreResult:
         """One line for a person."""
         verb = "would be written" if self.mode is RestoreMode.DRY_RUN else "written"
         text = f"snapshot {self.snapshot_id}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
-        for number, word in ((self.skipped, "skipped"), (self.failed, "failed"), (self.mismatch, "mismatch")):
-            if number:
-                text += f", {number} {word}"
+        if self.skipped:
+            text += f", {self.skipped} skipped"
+        return text + self._bad()
+
+    def so_far(self) -> str:
+        """The same of one that was stopped on its way. Ramps that it has left half way are among the failed ones."""
+        return f"{self.written} of {self.total} PVs written{self._bad()}"
+
+    def _bad(self) -> str:
+        numbers = ((self.failed, "failed"), (self.mismatch, "mismatch"))
+        text = "".join(f", {number} {word}" for number, word in numbers if number)
         return f"{text} ({self.bad_names[0]}: {self.bad_reasons[0]})" if self.bad_names else text
 
     def to_json(self) -> dict[str, Any]:

@@ -175,7 +175,7 @@ async def test_in_a_ramp_with_a_job_that_waits(s: Site) -> None:
     await s.up()
     row = await s.ended(restore)
     assert row["status"] == JobStatus.ABORTED
-    assert row["message"] == f"aborted by the service stopping: 1 of {len(s.names)} PVs written"
+    assert row["message"].startswith(f"aborted by the service stopping: 1 of {len(s.names)} PVs written, 1 failed (")
     assert await s.label("RESTORE:STATUS") == "Aborted"
     assert await s.get("RESTORE:WRITTEN") == 1
     assert await s.get("RESTORE:FAILED") == 1
@@ -202,7 +202,7 @@ async def test_while_a_restore_waits_for_a_hung_ioc(s: Site) -> None:
     await s.up()
     row = await s.ended(job_id)
     assert row["status"] == JobStatus.ABORTED
-    assert row["message"] == f"aborted by the service stopping: 1 of {len(s.names)} PVs written"
+    assert row["message"].startswith(f"aborted by the service stopping: 1 of {len(s.names)} PVs written, 1 failed (")
     assert await s.label("RESTORE:STATUS") == "Aborted"
     assert await s.get("RESTORE:FAILED") == 1
     assert await s.text("RESTORE:BAD:NAMES:LONG") == s.hanging[3]
