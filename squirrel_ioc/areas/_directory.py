@@ -104,6 +104,11 @@ class Directory:
             return max(self.count(area) - 1, 0)
         return sum(row.area == area and row.id != worker_id for row in self.fresh())
 
+    def connected(self, worker_id: int) -> int:
+        """How many channels are connected, by what a worker has told."""
+        known = self._known.get(worker_id)
+        return 0 if known is None else known.connected
+
     def best(self, area: str) -> Known | None:
         """What the best informed living worker of an area knows."""
         known = [self._known[row.id] for row in self.fresh() if row.area == area and row.id in self._known]

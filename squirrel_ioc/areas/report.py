@@ -13,17 +13,21 @@ from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.store import Store
 
-__all__ = ["AreaReport", "area_reports", "channels_here"]
+__all__ = ["AreaReport", "area_channels", "area_reports", "channels_here"]
 
 
 @dataclass(frozen=True)
 class AreaReport:
-    """An area that the service has told its workers of: its channels, how many are connected, who works."""
+    """An area that the service has told its workers of: its channels, how many are connected, who works.
+
+    `connected` is that of the worker that has most, `connected_each` that of each.
+    """
 
     name: str
     channels: int
     connected: int
     workers: tuple[str, ...]
+    connected_each: tuple[int, ...]
 
 
 async def area_reports(store: Store) -> list[AreaReport]:
@@ -35,9 +39,23 @@ async def area_reports(store: Store) -> list[AreaReport]:
     reports = []
     for area in lists:
         best = directory.best(area.name)
-        workers = tuple(row.process for row in directory.fresh() if row.area == area.name)
-        reports.append(AreaReport(area.name, len(area.names), 0 if best is None else best.connected, workers))
+        rows = [row for row in directory.fresh() if row.area == area.name]
+        reports.append(
+            AreaReport(
+                area.name,
+                len(area.names),
+                0 if best is None else best.connected,
+                tuple(row.process for row in rows),
+                tuple(directory.connected(row.id) for row in rows),
+            )
+        )
     return reports
+
+
+async def area_channels(store: Store) -> dict[str, ChannelList]:
+    """The channels of every area, as the workers are told. Raises StoreError."""
+    taken = Taken(store)
+    return {area.name: ChannelList.of(area.names) for area in await taken.lists(await taken.area_names())}
 
 
 def channels_here(catalogue: Catalogue, areas: Mapping[str, str]) -> ChannelList:

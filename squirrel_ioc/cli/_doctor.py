@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,17 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 
-def doctor(config: ConfigOption, json_wanted: JsonOption = False) -> None:
+def doctor(
+    config: ConfigOption,
+    area: Annotated[
+        list[str] | None, typer.Option("--area", "-a", help="Look at it as the settings of a worker of this area.")
+    ] = None,
+    json_wanted: JsonOption = False,
+) -> None:
     """Look at settings, database, port, network and PVs; say what is wrong, and what to do. Changes nothing."""
     import asyncio
 
-    from squirrel_ioc.doctor import Verdict, examine
+    from squirrel_ioc.doctor import Finding, Verdict, examine, examine_worker
 
     findings, settings, entries = _read(config)
+    if area and settings is not None:
+        findings = [Finding("settings", Verdict.OK, f"{config}, for a worker of {', '.join(area)}")]
 
     async def work() -> None:
         assert settings is not None  # noqa: S101
-        async for finding in examine(settings, entries):
+        async for finding in examine_worker(settings, area) if area else examine(settings, entries):
             findings.append(finding)
             if not json_wanted:
                 _print(finding)
@@ -45,7 +53,7 @@ def doctor(config: ConfigOption, json_wanted: JsonOption = False) -> None:
     if json_wanted:
         typer.echo(json.dumps({"ok": not bad, "checks": [asdict(finding) for finding in findings]}, indent=2))
     else:
-        typer.echo(_summary(len(bad), len(warnings)))
+        typer.echo(_summary("worker" if area else "service", len(bad), len(warnings)))
     if bad:
         raise typer.Exit(_code(bad))
 
@@ -89,11 +97,11 @@ def _plain(text: Any) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _summary(bad: int, warnings: int) -> str:
+def _summary(what: str, bad: int, warnings: int) -> str:
     if bad:
         return f"{bad} thing{'s' if bad > 1 else ''} must be put right."
     if warnings:
-        return f"The service can run; {warnings} thing{'s' if warnings > 1 else ''} to look at."
+        return f"The {what} can run; {warnings} thing{'s' if warnings > 1 else ''} to look at."
     return "All is well."
 
 

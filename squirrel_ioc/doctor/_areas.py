@@ -33,3 +33,12 @@ def check_areas(wanted: Collection[str], reports: Sequence[AreaReport]) -> Itera
             whole = report.connected == report.channels
             advice = "" if whole else "are its IOCs on, and in ca.addr_list of the worker's settings?"
             yield Finding("areas", Verdict.OK if whole else Verdict.WARNING, text, advice)
+            yield from _behind(report)
+
+
+def _behind(report: AreaReport) -> Iterator[Finding]:
+    for worker, connected in zip(report.workers, report.connected_each, strict=True):
+        if connected < report.connected:
+            text = f"{report.name}: {worker} has only {connected} PVs, another worker {report.connected}"
+            advice = "jobs that it is given miss the others: correct ca.addr_list of its settings, or stop it"
+            yield Finding("areas", Verdict.WARNING, text, advice)

@@ -15,8 +15,12 @@ import yaml
 from ioc_process import ADDR_LIST, LOOPBACK, IocProcess, give_ports, take_ports
 from running import environment, running
 
+from squirrel_ioc.areas import AreaReport
+from squirrel_ioc.areas._asked import Asked
 from squirrel_ioc.config import DatabaseSettings, Settings
+from squirrel_ioc.doctor._areas import check_areas
 from squirrel_ioc.doctor._environment import check_disk, check_environment
+from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.store import Store
 
 RECORDS = """
@@ -43,9 +47,9 @@ async def doctor(settings: Path, *options: str, **variables: str) -> tuple[int, 
     return process.returncode, out.decode()
 
 
-async def checks(settings: Path, **variables: str) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+async def checks(settings: Path, *options: str, **variables: str) -> tuple[int, dict[str, list[tuple[str, str]]]]:
     """Exit code, and what each check found: (verdict, message) each."""
-    code, out = await doctor(settings, "--json", **variables)
+    code, out = await doctor(settings, "--json", *options, **variables)
     report = json.loads(out)
     assert report["ok"] == (code == 0)
     found: dict[str, list[tuple[str, str]]] = {}
@@ -180,3 +184,38 @@ def test_a_folder_that_will_be_made(tmp_path: Path) -> None:
     (finding,) = check_disk(Settings(state_dir=tmp_path / "a" / "b"))
     assert finding.verdict == "ok"
     assert finding.message.startswith(f"state_dir {tmp_path}/a/b: ")
+
+
+def test_a_worker_that_has_less_than_another() -> None:
+    found = list(check_areas(["ring"], [AreaReport("ring", 6, 6, ("one", "two"), (6, 0))]))
+    assert [str(finding.verdict) for finding in found] == ["ok", "warning"]
+    assert found[1].message == "ring: two has only 0 PVs, another worker 6"
+
+
+async def test_the_settings_of_a_worker(database: DatabaseSettings, tmp_path: Path) -> None:
+    assert database.dsn is not None
+    r = f"R{secrets.token_hex(3)}:"
+    store = await Store.open(database, tmp_path)
+    try:
+        await store.save_catalogue([Entry(f"{r}A"), Entry(f"{r}LOCKED"), Entry(f"{r}GONE")])
+        await Asked(store).publish({"linac": (f"{r}A", f"{r}LOCKED"), "ring": ()})
+    finally:
+        await store.close()
+    file = settings_file(tmp_path, database={"dsn": database.dsn.get_secret_value()})
+    with IocProcess(RECORDS.format(r=r), ACCESS):
+        code, found = await checks(file, "--area=linac", "--area=ring")
+    assert code == 0
+    assert found["areas"] == [("ok", "linac: 2 PVs"), ("ok", "ring: 0 PVs")]
+    assert ("ok", "all 2 PVs connect") in found["pvs"]
+    assert found.keys() == {"settings", "environment", "database", "services", "areas", "pvs", "iocs"}
+    code, found = await checks(file, "--area=rnig")
+    assert code == 1
+    assert found["areas"] == [("bad", "the service has no area rnig; it has: linac, ring")]
+
+
+async def test_a_worker_without_a_database(tmp_path: Path) -> None:
+    code, found = await checks(settings_file(tmp_path), "--area=ring")
+    assert code == 4
+    ((verdict, message),) = found["database"]
+    assert verdict == "bad"
+    assert message.startswith("there is no database.dsn")
