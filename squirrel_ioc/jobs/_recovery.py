@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from squirrel_ioc.errors import DatabaseDownError, StoreError
 from squirrel_ioc.jobs._queue_tables import ENTRYPOINT, queries
 from squirrel_ioc.jobs._runner import MAX_ATTEMPTS
 from squirrel_ioc.model.job import (
@@ -27,6 +28,7 @@ from squirrel_ioc.store import Store
 __all__ = ["recover"]
 
 _RETRY_WITHIN = timedelta(minutes=5)
+_MAY_BE = "interrupted: it may have been written"
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
         account = _account(info, await store.job_request(info.id), snapshot)
         message = "interrupted before the first write"
         if snapshot is not None:
+            account = await _named(store, account, snapshot)
             message = (
                 f"interrupted after at least {account.written} of {account.total} PVs were written; "
                 f"snapshot {snapshot.id} holds what stood before"
@@ -85,6 +88,23 @@ async def _taken(store: Store, snapshot: Snapshot) -> SnapshotResult:
     return SnapshotResult(
         snapshot.id, snapshot.title, snapshot.taken, snapshot.count, snapshot.missing, tuple(names), tuple(reasons)
     )
+
+
+async def _named(store: Store, account: RestoreResult, backup: Snapshot) -> RestoreResult:
+    """With the PVs that may have been written, where it is known which: all of the backup, while none is known."""
+    try:
+        frame = await store.load_frame(backup.id)
+    except DatabaseDownError:
+        raise
+    except StoreError as error:  # it cannot be read: no reason not to start
+        log.warning("%s", error)
+        return account
+    known = set(account.bad_names)
+    names = [name for name in frame.channels.array[frame.state == State.VALUE].tolist() if name not in known]
+    if account.written or account.mismatch or len(names) + len(known) != account.failed:
+        return account
+    reasons = (_MAY_BE,) * len(names)
+    return replace(account, bad_names=(*account.bad_names, *names), bad_reasons=(*account.bad_reasons, *reasons))
 
 
 def _again(info: JobInfo, now: datetime) -> JobInfo:

@@ -603,6 +603,8 @@ async def test_a_restore_whose_service_was_killed_tells_no_more_than_is_known(ri
     result = RestoreResult(**info.result)
     assert (result.total, result.unchanged, result.failed) == (total, unchanged, failed)
     assert (result.backup_id, _verdicts(result)) == (ended.result.backup_id, total)
+    assert tuple(result.bad_names) == (("J:B",) if noted else ())
+    assert tuple(result.bad_reasons) == (("interrupted: it may have been written",) if noted else ())
 
 
 async def test_the_log_tells_how_a_job_ended(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
