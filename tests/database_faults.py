@@ -53,6 +53,12 @@ SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {HELD} AND NOT 
 """
 
 
+TERMINATE_ALL = """
+SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+WHERE datname = $1 AND application_name LIKE 'squirrel-ioc %'
+"""
+
+
 @dataclass
 class Site(ControlPvs):
     """All of it. `stored` are the snapshots that were reported as stored."""
@@ -157,13 +163,17 @@ class Site(ControlPvs):
 
     @asynccontextmanager
     async def all_connections(self) -> AsyncIterator[None]:
-        """Somebody else has them."""
+        """Somebody else has them, and the service none."""
         others = [await asyncpg.connect(**self.server.connect_args, database="postgres")]
         try:
-            await self.kill(await self.backends())
-            with suppress(asyncpg.TooManyConnectionsError):
+            async with asyncio.timeout(20):
+                # It is quick to take one that has become free.
                 while True:
-                    others.append(await asyncpg.connect(**self.server.connect_args, database="postgres"))
+                    with suppress(asyncpg.TooManyConnectionsError):
+                        while True:
+                            others.append(await asyncpg.connect(**self.server.connect_args, database="postgres"))
+                    if not await others[0].fetchval(TERMINATE_ALL, self.database):
+                        break
             yield
         finally:
             for other in others:

@@ -183,8 +183,8 @@ async def test_its_disk_is_full(s: Site) -> None:
 
 async def test_others_take_all_its_connections(s: Site) -> None:
     async with s.all_connections():
-        await s.refused("SNAP:TRIGGER", 1, "too many clients", within_s=6)
-        await s.refused("RESTORE:ID", 1, "too many clients", within_s=6)
+        await s.refused("SNAP:TRIGGER", 1, "has no connection left", within_s=6)
+        await s.refused("RESTORE:ID", 1, "has no connection left", within_s=6)
         assert await s.get(f"SNAP:1:VAL:{s.r}B") == 2
     await s.well()
 
