@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from squirrel_ioc.areas import Fleet
+from squirrel_ioc.areas import Fleet, no_areas
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError
@@ -138,6 +138,8 @@ class App:
             if isinstance(machine, Fleet):
                 stack.callback(machine.hand_over)
                 await machine.take_over()
+            else:
+                await no_areas(store)
             jobs = Jobs(store, machine, lambda: keeper.current, self.settings)
             stack.push_async_callback(jobs.stop)
             await jobs.start()

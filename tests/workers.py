@@ -157,8 +157,8 @@ class Site(ControlPvs):
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def begin(self, name: str, *arguments: str, port: int | None = None) -> None:
-        """Start one."""
+    def begin(self, name: str, *arguments: str, port: int | None = None, **settings: str) -> None:
+        """Start one; `settings` are variables of its environment."""
         log = self.folder / f"{name}.log"
         log.write_bytes(b"")
         with log.open("ab") as output:
@@ -167,12 +167,12 @@ class Site(ControlPvs):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment(),
+                env=environment() | settings,
             )
 
-    def work(self, name: str, *areas: str) -> None:
+    def work(self, name: str, *areas: str, **settings: str) -> None:
         """Start a worker."""
-        self.begin(name, "worker", *(f"--area={area}" for area in areas or name[0]))
+        self.begin(name, "worker", *(f"--area={area}" for area in areas or name[0]), **settings)
 
     async def says(self, name: str, text: str, timeout_s: float = START_S) -> None:
         """Wait until one has logged this."""

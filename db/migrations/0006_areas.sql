@@ -21,12 +21,14 @@ CREATE UNLOGGED TABLE area_worker (
     seen    timestamptz NOT NULL DEFAULT clock_timestamp(),
     version bigint      NOT NULL DEFAULT 0,
     live_no bigint      NOT NULL DEFAULT 0,
+    connected integer   NOT NULL DEFAULT 0,
     live    bytea       NOT NULL DEFAULT '',
     iocs    jsonb       NOT NULL DEFAULT '[]'
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE area_worker IS 'Who works, one row a worker and area.';
 COMMENT ON COLUMN area_worker.seen IS 'Renewed every second while the worker lives.';
 COMMENT ON COLUMN area_worker.version IS 'area.version of the channels that it holds.';
+COMMENT ON COLUMN area_worker.connected IS 'How many of them are connected: who has fewer lets others go first.';
 COMMENT ON COLUMN area_worker.live IS 'What it knows of its channels: columns (numpy .npz), as of `live_no`.';
 
 CREATE UNLOGGED TABLE area_part (
@@ -37,6 +39,7 @@ CREATE UNLOGGED TABLE area_part (
     version    bigint      NOT NULL,
     body       bytea       NOT NULL,
     timeout_s  double precision,
+    asked      timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen       timestamptz NOT NULL DEFAULT clock_timestamp(),
     cancelled  boolean     NOT NULL DEFAULT false,
     worker_id  integer,

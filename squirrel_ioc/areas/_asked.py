@@ -102,8 +102,10 @@ class Asked:
                 else:
                     versions[name] = await c.fetchval(_PUBLISH, name, position, text)
                     changed = True
-            await c.execute(_UNPUBLISH, list(areas))
-            if changed or before.keys() - areas.keys():
+            if before.keys() - areas.keys():
+                await c.execute(_UNPUBLISH, list(areas))
+                changed = True
+            if changed:
                 await tell(c, "areas")
         return versions
 

@@ -60,6 +60,11 @@ class Run:
         self._confirmed = _clock()
         return None if self._stopping() else await self._parts.claim(self.id, self._worker_id)
 
+    async def leave_to_another(self) -> None:
+        """Put it back into the queue, if that is why it is not to be had."""
+        if not self._stopping():
+            await self._parts.leave_to_another(self.id, self._worker_id)
+
     async def confirm(self) -> None:
         """Ask again and again whether it is still wanted, and say that it goes on."""
         while True:
@@ -107,6 +112,7 @@ async def carry_out(run: Run, machine: Machine, held: Held, tell: Callable[[], A
     """
     part = await run.claim()
     if part is None:
+        await run.leave_to_another()
         return
     confirming = asyncio.create_task(run.confirm(), name=f"part {part.id}")
     try:

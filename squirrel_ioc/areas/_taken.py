@@ -6,11 +6,15 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from squirrel_ioc.areas._parts import LOST_S, AreaList, Part, tell
+from squirrel_ioc.areas._parts import LOST_S, AreaList, Part, entrypoint, tell
 from squirrel_ioc.ca import IocState
+from squirrel_ioc.jobs import queue_queries
 from squirrel_ioc.store import Store
 
 __all__ = ["Taken"]
+
+_ASIDE_S = 1.0
+"""For so long a worker leaves a part to one that has more channels connected; then that has had its time."""
 
 _LISTS = "SELECT name, version, names FROM area WHERE name = ANY ($1::text[])"
 _NAMES = "SELECT name FROM area ORDER BY position"
@@ -21,7 +25,7 @@ DELETE FROM area_worker WHERE id = ANY ($1::int[]) AND process = $2 OR seen < cl
 _ENROL = "INSERT INTO area_worker (area, process) VALUES ($1, $2) RETURNING id"
 # Never the same `live_no` twice: after a crash of the server the ids begin at 1 again, and then another has this id.
 _TELL = """
-UPDATE area_worker SET seen = clock_timestamp(), version = $2, live = $3, iocs = $4,
+UPDATE area_worker SET seen = clock_timestamp(), version = $2, live = $3, iocs = $4, connected = $5,
     live_no = greatest(live_no + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 WHERE id = $1 RETURNING true
 """
@@ -31,10 +35,18 @@ _WANTED = f"""
 NOT cancelled AND seen > clock_timestamp() - {LOST_S} * interval '1 second'
 AND generation = (SELECT generation FROM service_lease)
 """
+_BETTER = f"""
+EXISTS (SELECT FROM area_worker AS me JOIN area_worker AS other USING (area)
+    WHERE me.id = $2 AND other.connected > me.connected
+    AND other.seen > clock_timestamp() - {LOST_S} * interval '1 second')
+AND asked > clock_timestamp() - {_ASIDE_S} * interval '1 second'
+"""
 _CLAIM = f"""
-UPDATE area_part SET worker_id = $2, worked = clock_timestamp() WHERE id = $1 AND worker_id IS NULL AND {_WANTED}
+UPDATE area_part SET worker_id = $2, worked = clock_timestamp()
+WHERE id = $1 AND worker_id IS NULL AND {_WANTED} AND NOT ({_BETTER})
 RETURNING area, kind, version, body, timeout_s
 """
+_FOR_ANOTHER = f"SELECT area FROM area_part WHERE id = $1 AND worker_id IS NULL AND {_WANTED} AND {_BETTER}"
 _GO_ON = f"""
 UPDATE area_part SET worked = clock_timestamp() WHERE id = $1 AND worker_id = $2 AND {_WANTED} RETURNING true
 """
@@ -68,11 +80,13 @@ class Taken:
             await c.execute(_FORGET, list(before), process)
             return {area: await c.fetchval(_ENROL, area, process) for area in areas}
 
-    async def tell_live(self, worker_id: int, version: int, live: bytes, iocs: Sequence[IocState]) -> bool:
+    async def tell_live(
+        self, worker_id: int, version: int, live: bytes, iocs: Sequence[IocState], connected: int
+    ) -> bool:
         """What a worker knows; False when it is not enrolled."""
         states = json.dumps([(i.host, i.channels, i.connected, int(i.status), i.sweep_s) for i in iocs])
         async with self._store.transaction() as c:
-            if not await c.fetchval(_TELL, worker_id, version, live, states):
+            if not await c.fetchval(_TELL, worker_id, version, live, states, connected):
                 return False
             await tell(c, "worker")
         return True
@@ -88,8 +102,15 @@ class Taken:
             await c.execute(_LEAVE, list(worker_ids))
             await tell(c, "worker")
 
+    async def leave_to_another(self, part_id: UUID, worker_id: int) -> None:
+        """Put it back into the queue, if another worker has more of the channels connected."""
+        async with self._store.transaction() as c:
+            area = await c.fetchval(_FOR_ANOTHER, part_id, worker_id)
+            if area is not None:
+                await queue_queries(c).enqueue(entrypoint(area), part_id.bytes)
+
     async def claim(self, part_id: UUID, worker_id: int) -> Part | None:
-        """Begin it; None when somebody else has, or nobody wants it any more."""
+        """Begin it; None when somebody else has or should, or nobody wants it any more."""
         async with self._store.transaction() as c:
             row = await c.fetchrow(_CLAIM, part_id, worker_id)
             if row is None:

@@ -26,7 +26,7 @@ from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.store import Store
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "no_areas"]
 
 LOOK_S: Final = 1.0
 """Between two looks at who works, when nobody tells anything."""
@@ -256,3 +256,8 @@ class Fleet:
     ) -> NDArray[np.uint8]:
         """As `Machine.write`: every area at the same time; returns when all have ended."""
         return await self._bulk.write(values, timeout_s, progress, abort, retry)
+
+
+async def no_areas(store: Store) -> None:
+    """This service has none: who works for one that had lets go of its channels. Raises StoreError."""
+    await Asked(store).publish({})

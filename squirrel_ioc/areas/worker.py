@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 from uuid import UUID
 
+import numpy as np
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import PgqException
 from pgqueuer.domain.models import Job as Delivery
@@ -224,10 +225,11 @@ class Worker:
         if held is None:
             return
         version, channels = held
-        live = await asyncio.to_thread(pack_live, self._machine.live(channels))
-        iocs = tuple(self._machine.iocs())
+        known = self._machine.live(channels)
+        live = await asyncio.to_thread(pack_live, known)
+        iocs, connected = tuple(self._machine.iocs()), int(np.count_nonzero(known.connected))
         now = worker_id, version, live, iocs
-        if self._told.get(area) != now and await self._parts.tell_live(worker_id, version, live, iocs):
+        if self._told.get(area) != now and await self._parts.tell_live(worker_id, version, live, iocs, connected):
             self._told[area] = now
 
 

@@ -20,7 +20,7 @@ class AreasGroup(Group):
     names = strings("NAMES", "Areas, in their order", length=MAX_AREAS)
     counts = integers("COUNTS", "PVs of each", length=MAX_AREAS)
     workers = integers("WORKERS", "Workers of each that live", length=MAX_AREAS)
-    down = integer("DOWN", "Areas without a worker", alarm_above=0)
+    down = integer("DOWN", "Areas with PVs and without a worker", alarm_above=0)
 
     async def start(self) -> None:
         """Show the areas as they stand, and follow."""
@@ -35,7 +35,7 @@ class AreasGroup(Group):
                 (self.names, [name for name, _, _ in areas]),
                 (self.counts, [channels for _, channels, _ in areas]),
                 (self.workers, [workers for _, _, workers in areas]),
-                (self.down, sum(not workers for _, _, workers in areas)),
+                (self.down, sum(channels > 0 and not workers for _, channels, workers in areas)),
             ],
             now(),
         )

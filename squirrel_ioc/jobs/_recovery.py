@@ -65,11 +65,12 @@ async def _settle(store: Store, info: JobInfo) -> JobInfo:
         return replace(info, status=JobStatus.FAILED, message="the service stopped before its end", finished=now)
     if info.kind is JobKind.RESTORE and info.status is JobStatus.IN_PROGRESS:
         account = _account(info, await store.job_request(info.id), snapshot)
-        message = "interrupted before the first write"
+        message = f"snapshot {account.snapshot_id}: interrupted before the first write"
         if snapshot is not None:
             account = await _named(store, account, snapshot)
             message = (
-                f"interrupted after at least {account.written} of {account.total} PVs were written; "
+                f"snapshot {account.snapshot_id}: interrupted after at least {account.written} of {account.total} PVs "
+                f"were written; "
                 f"snapshot {snapshot.id} holds what stood before"
             )
         return replace(info, status=JobStatus.FAILED, message=message, finished=now, result=account)

@@ -256,5 +256,5 @@ def _interrupted(context: JobContext) -> str:
     result = context.partial
     if not isinstance(result, RestoreResult):
         return "interrupted"
-    message = f"interrupted after {result.written} of {result.total} PVs were written"
+    message = f"snapshot {result.snapshot_id}: interrupted after {result.written} of {result.total} PVs were written"
     return f"{message}; snapshot {result.backup_id} holds what stood before" if result.backup_id else message

@@ -156,14 +156,14 @@ async def test_after_a_crash_of_the_server_another_worker_has_the_id(asked: Aske
     lists = {"one": {5: ChannelList.of(["a", "b"])}, "two": {5: ChannelList.of(["c"])}}
     directory = Directory(asked)
     ids = await taken.enrol(["one"], "first", ())
-    assert await taken.tell_live(ids["one"], 5, pack_live(Columns(2).live()), [])
+    assert await taken.tell_live(ids["one"], 5, pack_live(Columns(2).live()), [], 0)
     assert await directory.look(lists)
     assert directory.best("one") is not None
     for told in (False, True):
         await sql(store, "TRUNCATE area_worker RESTART IDENTITY")
         assert (await taken.enrol(["two"], "second", ()))["two"] == ids["one"]
         if told:
-            assert await taken.tell_live(ids["one"], 5, pack_live(Columns(1).live()), [])
+            assert await taken.tell_live(ids["one"], 5, pack_live(Columns(1).live()), [], 0)
         await directory.look(lists)
         known = directory.best("two")
         assert (known is not None) is told

@@ -78,7 +78,8 @@ async def check_interrupted(s: Site, job_id: int, before: dict[str, float], writ
     assert backup == await s.value("SELECT id FROM snapshot WHERE job_id = $1", job_id)
     message = await s.text("RESTORE:MSG")
     assert message == await s.text("JOB:MSG")
-    assert message.startswith("interrupted after at least")
+    restored = await s.value("SELECT request->>'snapshot_id' FROM job WHERE id = $1", job_id)
+    assert message.startswith(f"snapshot {restored}: interrupted after at least")
     assert message.endswith(f"snapshot {backup} holds what stood before")
     counts = {name: int(await s.get(f"RESTORE:{name}")) for name in ("WRITTEN", "UNCHANGED", "SKIPPED", "FAILED")}
     print(message, counts)
@@ -175,9 +176,10 @@ async def test_in_the_backup_of_a_restore(s: Site) -> None:
         s.kill()
     await s.up()
     row = await s.ended(job_id)
-    assert (row["status"], row["message"]) == (JobStatus.FAILED, "interrupted before the first write")
+    assert row["status"] == JobStatus.FAILED
+    assert row["message"] == f"snapshot {saved}: interrupted before the first write"
     assert await s.label("RESTORE:STATUS") == "Failed"
-    assert await s.text("RESTORE:MSG") == "interrupted before the first write"
+    assert await s.text("RESTORE:MSG") == row["message"]
     assert await s.get("RESTORE:WRITTEN") == 0
     assert await s.get("RESTORE:BACKUP:ID") == backup
     assert await s.live() == before

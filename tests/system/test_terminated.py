@@ -110,7 +110,7 @@ def test_while_it_is_imported(place: Site, number: signal.Signals) -> None:
         finally:
             process.kill()
         print(pause_s, process.returncode)
-        assert process.returncode in (0, 130, -number)
+        assert process.returncode in (0, 130, -number) or b"KeyboardInterrupt" in err
         # What comes before the first line of the program is Python's.
         assert b"squirrel_ioc" not in err
 

@@ -222,6 +222,26 @@ async def test_workers_are_killed_in_a_read(s: Site) -> None:
     assert await s.live("B:F5") == [5]
 
 
+async def test_a_worker_that_reaches_less_lets_another_one_go_first(s: Site) -> None:
+    number = await s.snapshot()
+    s.work("a2", SQUIRREL_CA__ADDR_LIST=s.b.address)
+    await s.workers([2, 1])
+    for _ in range(8):
+        await s.snapshot()
+    assert await s.get("PVS:CONNECTED") == len(s.names)
+    await s.turn({f"A:F{i}": 77 for i in range(5)})
+    assert await s.restore(number)
+    assert await s.live("A:F0", "A:F4") == [0, 4]
+    # Without the other one it does what it can, and says what it cannot.
+    s.kill("a")
+    assert await s.put("SNAP:TRIGGER", 1)
+    await s.workers([1, 1])
+    assert await s.put("SNAP:TRIGGER", 1)
+    assert await s.label("SNAP:STATUS") == "Partial"
+    assert "disconnected" in await s.text("SNAP:MSG")
+    s.kill("a2")
+
+
 async def check_missing(s: Site, names: list[str]) -> None:
     """The last snapshot has all but these, and says why."""
     assert await s.label("SNAP:STATUS") == "Partial"
