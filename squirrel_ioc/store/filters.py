@@ -9,7 +9,7 @@ from squirrel_ioc.model.snapshot import SnapshotFilter
 __all__ = ["CONDITIONS", "arguments"]
 
 CONDITIONS: Final = """
-    ($1 = '' OR strpos(lower(title), lower($1)) > 0 OR strpos(lower(comment), lower($1)) > 0)
+    ($1 = '' OR strpos(search, lower($1)) > 0)
     AND ($2 = '' OR lower($2) IN (SELECT lower(label) FROM unnest(labels) AS label))
     AND ($3 = '' OR lower(username) = lower($3))
     AND ($4::timestamptz IS NULL OR taken >= $4)
