@@ -223,7 +223,8 @@ async def test_workers_are_killed_in_a_read(s: Site) -> None:
 
 
 async def test_a_worker_that_reaches_less_lets_another_one_go_first(s: Site) -> None:
-    number = await s.snapshot()
+    number = await s.snapshot("*:F*")
+    assert await s.say("SNAP:FILTER", "")
     s.work("a2", SQUIRREL_CA__ADDR_LIST=s.b.address)
     await s.workers([2, 1])
     for _ in range(8):
