@@ -288,6 +288,20 @@ async def _is_zero(connection: asyncpg.Connection, sql: str) -> bool:
     return await connection.fetchval(sql) == 0
 
 
+@asynccontextmanager
+async def whole(place: Site) -> AsyncIterator[None]:
+    """The service serves, however it was left; at the end everything is whole, whatever has been done to it."""
+    aioca.purge_channel_caches()
+    try:
+        await place.up()
+        yield
+        await place.up()
+        await place.check_whole()
+    except BaseException:
+        print(place.log.read_text())
+        raise
+
+
 @contextmanager
 def site() -> Iterator[Site]:
     """The machine and a folder for the service. At the end nothing of it may run any more, however it was treated."""

@@ -34,9 +34,7 @@ class Faults:
         """Measure everything."""
         m, rig = self.measurements, self._rig
         with m.section("engine", "Two states of the machine"):
-            rig.bulk.ask("connect", file=str(rig.names_file), addr_list=rig.machine.addr_list.split())
-            rig.bulk.ask("read", name="A")
-            rig.bulk.ask("change", source="A", name="B")
+            rig.make_states()
         with m.section("service", "The service"), rig.service() as service:
             wait_connected(service, rig.count)
             ids = self._with_hung(service)

@@ -75,6 +75,12 @@ class Rig:
         self._stack.callback(peer.stop)
         return peer
 
+    def make_states(self) -> None:
+        """Have `bulk` know two states of the machine: A as it is, and B in which no value is the same."""
+        self.bulk.ask("connect", file=str(self.names_file), addr_list=self.machine.addr_list.split())
+        self.bulk.ask("read", name="A")
+        self.bulk.ask("change", source="A", name="B")
+
     def new_client(self, addr_list: str) -> PeerProcess:
         """A CA client that looks only there; ended with the rig if not before."""
         return self.peer("client", addr_list)

@@ -43,9 +43,7 @@ class Workers:
         """Measure everything."""
         m, rig = self.measurements, self._rig
         with m.section("engine", "Two states of the machine"):
-            rig.bulk.ask("connect", file=str(rig.names_file), addr_list=rig.machine.addr_list.split())
-            rig.bulk.ask("read", name="A")
-            rig.bulk.ask("change", source="A", name="B")
+            rig.make_states()
         with m.section("alone", "The service alone"), rig.service(catalogue=self._catalogue(1)) as service:
             self._rows(service, 0)
         for number in dict.fromkeys((1, self._workers)):

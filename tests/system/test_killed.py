@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 import aioca
 import pytest
 from control_pvs import until
-from restarts import Site, site
+from restarts import Site, site, whole
 
 from squirrel_ioc.model.job import JobKind, JobStatus
 
@@ -28,15 +28,8 @@ def place() -> Iterator[Site]:
 @pytest.fixture
 async def s(place: Site) -> AsyncIterator[Site]:
     """The service as the test before has left it: it serves, and everything is whole."""
-    aioca.purge_channel_caches()
-    try:
-        await place.up()
+    async with whole(place):
         yield place
-        await place.up()
-        await place.check_whole()
-    except BaseException:
-        print(place.log.read_text())
-        raise
 
 
 async def snapshot(s: Site) -> int:

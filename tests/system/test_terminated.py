@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import aioca
 import pytest
 from control_pvs import until
-from restarts import PUT_TIMEOUT_S, Site, site
+from restarts import PUT_TIMEOUT_S, Site, site, whole
 from running import environment
 
 from squirrel_ioc.model.job import JobKind, JobStatus
@@ -32,15 +32,8 @@ def place() -> Iterator[Site]:
 @pytest.fixture
 async def s(place: Site) -> AsyncIterator[Site]:
     """The service, which serves. The test stops it; what is to be seen after that, it sees after another start."""
-    aioca.purge_channel_caches()
-    try:
-        await place.up()
+    async with whole(place):
         yield place
-        await place.up()
-        await place.check_whole()
-    except BaseException:
-        print(place.log.read_text())
-        raise
 
 
 async def stopped(s: Site, *signals: int, within_s: float = BOUND_S) -> None:
