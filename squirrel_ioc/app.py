@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from squirrel_ioc.errors import DatabaseDownError, NotActiveError
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
 from squirrel_ioc.jobs import Jobs, LiveCatalogue
-from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.store import Lease, Store
 
 __all__ = ["App"]
@@ -57,10 +57,6 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _one_area(_catalogue: Catalogue) -> bool:
-    return False
-
-
 def _more(count: int) -> str:
     return f" and {count - _NAMED} more" if count > _NAMED else ""
 
@@ -91,7 +87,7 @@ class App:
             machine = here = Machine(self.settings.ca)
             await here.start()
             stack.push_async_callback(here.stop)
-            assign: Callable[[Catalogue], bool] = _one_area
+            assign = None
             if self.settings.areas:
                 machine = fleet = Fleet(here, store, self.settings.areas)
                 await fleet.start()

@@ -42,6 +42,15 @@ class ControlPvs:
         assert done.errorcode in (1, ECA_PUTFAIL), done
         return bool(done.ok)
 
+    async def becomes(self, name: str, wanted: Any, timeout_s: float = 15.0) -> None:
+        """Wait for a control PV's value."""
+        seen: list[Any] = []
+        monitor = aioca.camonitor(self.pv(name), seen.append)
+        try:
+            await until(lambda: seen and seen[-1] == wanted, timeout_s)
+        finally:
+            monitor.close()
+
     async def watch(self, *names: str, datatype: Any = None, count: int = 0, events: int = 5) -> None:
         """Collect updates of these in `updates`, without the first value of each, in the order they arrive.
 

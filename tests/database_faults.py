@@ -181,15 +181,6 @@ class Site(ControlPvs):
 
     # The service
 
-    async def becomes(self, name: str, wanted: Any, timeout_s: float = 15.0) -> None:
-        """Wait for a control PV's value."""
-        seen: list[Any] = []
-        monitor = aioca.camonitor(self.pv(name), seen.append)
-        try:
-            await until(lambda: seen and seen[-1] == wanted, timeout_s)
-        finally:
-            monitor.close()
-
     async def down(self, why: str) -> None:
         """The service says so, severely."""
         await self.becomes("DB:STATUS", 1)

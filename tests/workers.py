@@ -219,15 +219,6 @@ class Site(ControlPvs):
         )
         return {row["pid"] for row in rows} == {p.pid for name, p in self.members.items() if name[0] in "ab"}
 
-    async def becomes(self, name: str, wanted: Any, timeout_s: float = 15.0) -> None:
-        """Wait for a control PV's value."""
-        seen: list[Any] = []
-        monitor = aioca.camonitor(self.pv(name), seen.append)
-        try:
-            await until(lambda: seen and seen[-1] == wanted, timeout_s)
-        finally:
-            monitor.close()
-
     async def workers(self, wanted: list[int], timeout_s: float = 15.0) -> None:
         """Wait for so many in each area."""
 

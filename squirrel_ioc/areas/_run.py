@@ -20,6 +20,7 @@ from squirrel_ioc.areas._taken import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.job import running_job
+from squirrel_ioc.store import boot_clock
 
 __all__ = ["Run", "carry_out"]
 
@@ -33,11 +34,6 @@ _ANSWER_S: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
-def _clock() -> float:
-    """Seconds; goes on while the process is stopped, and while the computer sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Run:
     """One part. `cancelled` may be set at any time."""
 
@@ -47,17 +43,17 @@ class Run:
         self._parts = parts
         self._worker_id = worker_id
         self._stopping = stopping
-        self._confirmed = _clock()
+        self._confirmed = boot_clock()
         self._told = 0.0
         self._telling: asyncio.Task[None] | None = None
 
     def abort(self) -> bool:
         """Whether nothing more may be written. From any thread."""
-        return self.cancelled or _clock() - self._confirmed > STALE_S
+        return self.cancelled or boot_clock() - self._confirmed > STALE_S
 
     async def claim(self) -> Part | None:
         """Take it; None when it is not to be had."""
-        self._confirmed = _clock()
+        self._confirmed = boot_clock()
         return None if self._stopping() else await self._parts.claim(self.id, self._worker_id)
 
     async def leave_to_another(self) -> None:
@@ -69,7 +65,7 @@ class Run:
         """Ask again and again whether it is still wanted, and say that it goes on."""
         while True:
             await asyncio.sleep(CONFIRM_S)
-            asked = _clock()
+            asked = boot_clock()
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_STATEMENT_S):
                     if await self._parts.go_on(self.id, self._worker_id):
@@ -93,14 +89,14 @@ class Run:
         """Tell how it ended. Once it is given up, nobody waits for that."""
         if self._telling is not None:
             await self._telling
-        deadline = _clock() + _ANSWER_S
+        deadline = boot_clock() + _ANSWER_S
         while True:
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     await self._parts.answer(self.id, done, error, result)
                     return
             except (StoreError, TimeoutError) as failure:
-                if _clock() > deadline:
+                if boot_clock() > deadline:
                     _log.error("part %s: its answer could not be stored: %s", self.id, failure)
                     return
             await asyncio.sleep(_TELL_S)

@@ -79,7 +79,7 @@ class LiveCatalogue:
         machine: Watcher,
         files: Sequence[Path] = (),
         *,
-        assign: Callable[[Catalogue], bool] = lambda _: False,
+        assign: Callable[[Catalogue], bool] | None = None,
     ) -> None:
         """`assign` is called, in a thread, before the channels of a catalogue are to be held. It says whether the
         machine must be told, even if all are held already.
@@ -198,7 +198,8 @@ class LiveCatalogue:
         """Go over to it, and return its channels that were not held so far."""
         catalogue = stored.catalogue
         both, new, made = await asyncio.to_thread(_prepare, self._held, self.current, catalogue)
-        if await asyncio.to_thread(self._assign, catalogue) or len(new):
+        moved = self._assign is not None and await asyncio.to_thread(self._assign, catalogue)
+        if moved or len(new):
             await self._machine.watch(both)
             self._held = both
         # From here on nobody starts a job with what was in force so far.

@@ -22,7 +22,7 @@ from squirrel_ioc.errors import NotActiveError, StoreError
 from squirrel_ioc.store.database import APPLICATION, Connection, Target
 from squirrel_ioc.store.failures import UNREACHABLE, reason, translated
 
-__all__ = ["Lease", "LEASE_S", "active_service"]
+__all__ = ["Lease", "LEASE_S", "active_service", "boot_clock"]
 
 LEASE_S: Final = 3.0
 """For so long the database lets nobody else take over."""
@@ -70,7 +70,7 @@ _HOLDER = "SELECT holder FROM service_lease WHERE expires > clock_timestamp()"
 _log = logging.getLogger(__name__)
 
 
-def _clock() -> float:
+def boot_clock() -> float:
     """Seconds; goes on while the process is stopped, and while the computer sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -107,7 +107,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether this service may act on the outside, now. From any thread; costs nothing."""
-        return _clock() < self._until
+        return boot_clock() < self._until
 
     async def fence(self, connection: Connection, doing: str) -> None:
         """The last statement of a transaction: nobody takes over before it is committed.
@@ -151,7 +151,7 @@ class Lease:
                         self._stand_by(holder)
                         return min(float(remaining) + _GRAIN_S, _LOOK_S)
                     async with connection.transaction():
-                        sent = _clock()
+                        sent = boot_clock()
                         taken = await self._claim(connection, generation)
                     if taken is not None:
                         self._begin(taken, sent, holder)
@@ -223,8 +223,8 @@ class Lease:
         """Extend the lease until that fails; returns why."""
         wait_s, trouble = RENEW_S, "it stood still for too long"
         while True:
-            await asyncio.sleep(min(wait_s, max(0.0, self._until - _clock())))
-            sent = _clock()
+            await asyncio.sleep(min(wait_s, max(0.0, self._until - boot_clock())))
+            sent = boot_clock()
             if not self.held:
                 return trouble
             try:
