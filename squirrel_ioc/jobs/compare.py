@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
-from squirrel_ioc.jobs._rows import selected_rows
+from squirrel_ioc.jobs._selected import selected_rows
 from squirrel_ioc.jobs.file_types import alike
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.compare import Comparison, align, compare, tolerances

@@ -9,7 +9,7 @@ import numpy as np
 
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
-from squirrel_ioc.jobs._rows import selected_rows
+from squirrel_ioc.jobs._selected import selected_rows
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import SnapshotRequest, SnapshotResult
 from squirrel_ioc.model.selection import parse

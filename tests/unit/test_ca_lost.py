@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from squirrel_ioc.ca import Live
 from squirrel_ioc.ca._again import same_kind
 from squirrel_ioc.ca._meta import MetaStore
-from squirrel_ioc.jobs._again import back_as_something_else
-from squirrel_ioc.jobs._ramp import ramp
+from squirrel_ioc.jobs.restore.ramp import ramp
+from squirrel_ioc.jobs.restore.still_valid import back_as_something_else
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta, WriteState
 

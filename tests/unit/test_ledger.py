@@ -1,6 +1,6 @@
 import numpy as np
 
-from squirrel_ioc.jobs._ledger import Ledger, Verdict
+from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
 from squirrel_ioc.model.job import Outcome
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from squirrel_ioc.jobs._ledger import Ledger, Verdict
-from squirrel_ioc.jobs._preflight import catalogue_rows, check_types
+from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
+from squirrel_ioc.jobs.restore.preflight import catalogue_rows, check_types
 from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder, Value
 from squirrel_ioc.model.values import Dbf, Meta, State

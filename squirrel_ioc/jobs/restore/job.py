@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.errors import RefusedError
-from squirrel_ioc.jobs._again import ENABLE_SETTING, back_as_something_else, check_enabled
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
-from squirrel_ioc.jobs._ledger import Ledger, Verdict
-from squirrel_ioc.jobs._preflight import catalogue_rows, check_targets, check_types
-from squirrel_ioc.jobs._ramp import cannot_ramp, needs_ramp, ramp
-from squirrel_ioc.jobs._saved import mismatch, reads_back_else, saved_values
 from squirrel_ioc.jobs.file_types import fitted
+from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
+from squirrel_ioc.jobs.restore.preflight import catalogue_rows, check_targets, check_types
+from squirrel_ioc.jobs.restore.ramp import cannot_ramp, needs_ramp, ramp
+from squirrel_ioc.jobs.restore.saved import mismatch, reads_back_else, saved_values
+from squirrel_ioc.jobs.restore.still_valid import back_as_something_else, check_enabled
 from squirrel_ioc.model.compare import differs
 from squirrel_ioc.model.display import shorten
 from squirrel_ioc.model.frame import Frame
@@ -27,7 +27,7 @@ from squirrel_ioc.model.snapshot import BACKUP, NewSnapshot, Snapshot
 from squirrel_ioc.model.values import Dbf, State, WriteState
 from squirrel_ioc.store import Connection
 
-__all__ = ["ENABLE_SETTING", "restore_snapshot"]
+__all__ = ["restore_snapshot"]
 
 _SETTLE_POLL_S = 0.1
 _TITLE_BYTES = 200

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import Live
-from squirrel_ioc.jobs._ledger import Ledger, Verdict
+from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf, State
