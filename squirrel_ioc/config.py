@@ -229,11 +229,17 @@ class CaSettings(_Section):
 
 
 class RestoreSettings(_Section):
-    """How a restore verifies."""
+    """How a restore writes and verifies."""
 
+    max_ramp_s: Annotated[float, BeforeValidator(_number), Field(gt=0, le=604800)] = Field(
+        default=3600.0, description="a PV whose ramp would take longer is not written, seconds"
+    )
     verify_delay_s: Pause = Field(default=0.0, description="between the last write and the first readback, seconds")
     verify_timeout_s: Pause = Field(
-        default=2.0, description="to let readbacks follow: what does not match is read again until then, seconds"
+        default=2.0, description="a setpoint that does not read back as written is read again until then, seconds"
+    )
+    readback_timeout_s: Pause = Field(
+        default=30.0, description="the same for the readbacks of PVs with `verify: readback`, seconds"
     )
 
 

@@ -100,17 +100,25 @@ class Bulk:
         progress: Progress | None,
         abort: Abort | None,
         retry: bool,
+        waiting: Callable[[str, int], None] | None,
     ) -> NDArray[np.uint8]:
-        """As `Machine.write`."""
+        """As `Machine.write`; workers do not tell what they wait for."""
         known = self._shares.of(values.channels)
         if not known.shares:
-            return await self._machine.write(values, timeout_s=timeout_s, progress=progress, abort=abort, retry=retry)
+            return await self._machine.write(
+                values, timeout_s=timeout_s, progress=progress, abort=abort, retry=retry, waiting=waiting
+            )
         counter = _Progress(known.size, progress)
         outcome = np.full(len(values), WriteState.DISCONNECTED, np.uint8)
 
         async def here() -> None:
             outcome[known.here] = await self._machine.write(
-                values.take(known.here), timeout_s=timeout_s, progress=counter.of(HERE), abort=abort, retry=retry
+                values.take(known.here),
+                timeout_s=timeout_s,
+                progress=counter.of(HERE),
+                abort=abort,
+                retry=retry,
+                waiting=waiting,
             )
 
         async def there(share: Share) -> None:

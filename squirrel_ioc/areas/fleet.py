@@ -253,9 +253,10 @@ class Fleet:
         progress: Progress | None = None,
         abort: Abort | None = None,
         retry: bool = True,
+        waiting: Callable[[str, int], None] | None = None,
     ) -> NDArray[np.uint8]:
         """As `Machine.write`: every area at the same time; returns when all have ended."""
-        return await self._bulk.write(values, timeout_s, progress, abort, retry)
+        return await self._bulk.write(values, timeout_s, progress, abort, retry, waiting)
 
 
 async def no_areas(store: Store) -> None:

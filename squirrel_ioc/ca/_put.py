@@ -32,6 +32,9 @@ PUTS_AT_ONCE: Final = 2000
 LEAST_SHARE: Final = 10
 """Puts that every IOC may have under way, however many IOCs there are."""
 
+BUSY_S: Final = 1.0
+"""A put waits so long for an earlier one to the same channel, which was given up."""
+
 BRISK_S: Final = 0.1
 """An IOC that has completed nothing for this long takes no share from the others."""
 
@@ -130,7 +133,7 @@ class Puts(Bulk):
         self._share = max(PUTS_AT_ONCE // max(brisk, 1), LEAST_SHARE)
         if self._busy:
             self._busy &= self._unfinished.chids
-            if now - self._started_at >= self._timeout_s:
+            if now - self._started_at >= min(BUSY_S, self._timeout_s):
                 self._skip_busy()
         return super().step(now, may_issue)
 
@@ -168,6 +171,14 @@ class Puts(Bulk):
             lane = self._lanes[k]
             self._arrived[lane] += int(counts[k])
             lane.ioc.put_bytes -= int(sizes[k])
+
+    def late(self, now: float, after_s: float) -> NDArray[np.intp]:
+        """Puts that were sent so long ago and have not completed, ascending; empty while others still go out."""
+        if any(lane.next < lane.end and not lane.ioc.gave_up for lane in self._active):
+            return np.zeros(0, np.intp)
+        late = [np.arange(s, e) for lane in self._active for s, e, at in self._slices[lane] if now - at >= after_s]
+        rows = np.concatenate(late) if late else np.zeros(0, np.intp)
+        return np.sort(rows[self.outcome[rows] == PENDING])
 
     def exception(self, chid: int, status: int) -> None:
         """Nothing: the failures of puts with completion come to `ended`."""

@@ -24,6 +24,9 @@ __all__ = ["WriteOperation"]
 _NOT_SENT = (WriteState.DISCONNECTED, WriteState.IOC_OPEN)
 """What may be sent in the second round. All else was sent, or is not to be sent."""
 
+_LATE_S = 1.0
+"""A put that takes longer is told of while it is waited for."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Round:
@@ -36,7 +39,7 @@ class _Round:
 
 
 class WriteOperation(Operation):
-    """One bulk write: `outcome` uint8[rows] at its end. `progress` and `abort` are called in the engine thread.
+    """One bulk write: `outcome` uint8[rows] at its end. The callbacks are called in the engine thread.
 
     The second round is for what could not be sent in the first one and can be sent now, see `fit_for_again`. It begins
     within `retry_s` of the end of the first one, which it waits for only while channels that are back have still to
@@ -53,6 +56,7 @@ class WriteOperation(Operation):
         window: int,
         progress: Callable[[int, int], None],
         abort: Callable[[], bool],
+        waiting: Callable[[str, int], None],
     ) -> None:
         self.outcome = np.full(len(values), WriteState.NOT_ISSUED, np.uint8)
         self._engine = engine
@@ -63,6 +67,7 @@ class WriteOperation(Operation):
         self._window = window
         self._progress = progress
         self._abort = abort
+        self._waiting = waiting
         self._round: _Round | None = None
         self._meta = np.zeros(0, np.int32)
         self._generation = -1
@@ -91,6 +96,9 @@ class WriteOperation(Operation):
             return self._between(now)
         if now - self._told_at >= PROGRESS_S:
             self._told_at = now
+            late = round_.puts.late(now, _LATE_S)
+            if len(late):
+                self._waiting(self._values.channels.names[round_.rows[late[0]]], len(late) - 1)
             self._progress(len(self._values) - len(round_.rows) + round_.puts.done, len(self._values))
         return moved
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import aioca  # type: ignore[import-untyped]
@@ -37,6 +37,7 @@ STOP_S: Final = 3.0
 """For each of the two parts of `Machine.stop`."""
 
 Progress = Callable[[int, int], None]
+_T = TypeVar("_T")
 
 
 class Machine:
@@ -202,6 +203,7 @@ class Machine:
         progress: Progress | None = None,
         abort: Callable[[], bool] | None = None,
         retry: bool = True,
+        waiting: Callable[[str, int], None] | None = None,
     ) -> NDArray[np.uint8]:
         """Write the rows that have a value, as the type they have in the frame: uint8[rows], a `WriteState` each.
 
@@ -209,8 +211,9 @@ class Machine:
         be sent, because its channel was disconnected or its IOC did not answer, is sent in a second round if by the end
         of the first one the channel is back, and is what it was: same type, element count and state labels. A put that
         was sent is never sent again, be it refused, late, or its connection lost. Rows without a value are NOT_ISSUED.
-        `progress` is as in `read`. `abort` is asked, in another thread, before writes go out; once it says True, what
-        was sent still completes, and the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
+        `progress` is as in `read`; `waiting(name, others)`, called as often, names a write that takes longer than a
+        second, and says how many more do. `abort` is asked, in another thread, before writes go out; once it says True,
+        what was sent still completes, and the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
         """
         operation = WriteOperation(
             self._engine,
@@ -221,6 +224,7 @@ class Machine:
             self._settings.max_in_flight_per_ioc,
             self._in_loop(progress),
             abort or _never,
+            self._in_loop(waiting),
         )
         await self._engine.run(operation)
         if progress:
@@ -242,13 +246,13 @@ class Machine:
             plan = self._plans[channels] = ReadPlan(self._engine, slots)
         return plan
 
-    def _in_loop(self, progress: Progress | None) -> Progress:
+    def _in_loop(self, callback: Callable[[_T, int], None] | None) -> Callable[[_T, int], None]:
         loop = asyncio.get_running_loop()
-        if progress is None:
+        if callback is None:
             return _ignore
 
-        def tell(done: int, total: int) -> None:
-            tell_loop(loop, progress, done, total)
+        def tell(first: _T, second: int) -> None:
+            tell_loop(loop, callback, first, second)
 
         return tell
 
@@ -276,7 +280,7 @@ def _never() -> bool:
     return False
 
 
-def _ignore(_done: int, _total: int) -> None:
+def _ignore(_first: object, _second: int) -> None:
     return None
 
 

@@ -50,6 +50,12 @@ RtolOption = Annotated[str | None, typer.Option(metavar="NUMBER", help=f"Relativ
 OrderOption = Annotated[str | None, typer.Option(metavar="INTEGER", help="Writes go in ascending order.")]
 StepOption = Annotated[str | None, typer.Option(metavar="NUMBER", help=f"Ramped in such steps, or {CLEAR}.")]
 PeriodOption = Annotated[str | None, typer.Option(metavar="SECONDS", help="Between the steps of a ramp.")]
+CompletionOption = Annotated[
+    str | None, typer.Option(metavar="wait|no|SECONDS", help="How long a restore waits for a write to complete.")
+]
+VerifyOption = Annotated[
+    str | None, typer.Option(metavar="setpoint|readback|no", help="What a restore reads to verify it.")
+]
 ReadOnlyOption = Annotated[bool | None, typer.Option("--read-only/--writable", help="Whether it is never written.")]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", metavar="GROUP=TAG", help="A tag; may be repeated.")]
 
@@ -93,6 +99,8 @@ def list_pvs(
 def _cells(e: Entry, inventory: Inventory) -> tuple[str, ...]:
     tolerances = [f"{name} {value:g}" for name, value in (("atol", e.atol), ("rtol", e.rtol)) if value is not None]
     written = [f"order {e.order}"] if e.order else []
+    if e.completion is not None:
+        written.append(f"completes within {e.completion:g} s" if e.completion else "completion not waited for")
     if e.max_step is not None:
         written.append(f"in steps of {e.max_step:g} every {e.step_period:g} s")
     return (
@@ -113,18 +121,12 @@ def _origin(name: str, inventory: Inventory) -> str:
 
 
 def _as_json(e: Entry, inventory: Inventory) -> dict[str, Any]:
+    from squirrel_ioc.model.catalogue import TREATMENT
+
     return {
         "setpoint": e.setpoint,
-        "readback": e.readback,
-        "description": e.description,
-        "device": e.device,
         "tags": {group: list(found) for group, found in e.tags.items()},
-        "atol": e.atol,
-        "rtol": e.rtol,
-        "read_only": e.read_only,
-        "order": e.order,
-        "max_step": e.max_step,
-        "step_period": e.step_period,
+        **{name: getattr(e, name) for name in TREATMENT},
         "origin": "added" if e.setpoint in inventory.added else "file",
         "changed": e.setpoint in inventory.filed,
         "removed": e.setpoint in inventory.removed,
@@ -143,6 +145,8 @@ def add_pvs(
     order: OrderOption = None,
     max_step: StepOption = None,
     step_period: PeriodOption = None,
+    completion: CompletionOption = None,
+    verify: VerifyOption = None,
     read_only: ReadOnlyOption = None,
     tag: TagOption = None,
     json_wanted: JsonOption = False,
@@ -161,6 +165,8 @@ def add_pvs(
         order=order,
         max_step=max_step,
         step_period=step_period,
+        completion=completion,
+        verify=verify,
     )
     if read_only is not None:
         values["read_only"] = read_only
@@ -203,6 +209,8 @@ def set_pvs(
     order: OrderOption = None,
     max_step: StepOption = None,
     step_period: PeriodOption = None,
+    completion: CompletionOption = None,
+    verify: VerifyOption = None,
     read_only: ReadOnlyOption = None,
     dry_run: DryRunOption = False,
     json_wanted: JsonOption = False,
@@ -218,6 +226,8 @@ def set_pvs(
         order=order,
         max_step=max_step,
         step_period=step_period,
+        completion=completion,
+        verify=verify,
     )
     if read_only is not None:
         values["read_only"] = read_only

@@ -8,7 +8,7 @@ from typing import Any
 
 from squirrel_ioc.errors import CatalogueError
 from squirrel_ioc.formats._names import name_problem
-from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.catalogue import Entry, Verify
 
 __all__ = ["FIELDS", "MAX_PROBLEMS", "Rows", "Tags", "add_tag", "parse_tags", "pv_problem"]
 
@@ -20,6 +20,8 @@ MAX_TEXT = 1000
 
 MAX_LABEL = 100
 """Characters of a device, a tag or a tag group."""
+
+MAX_COMPLETION_S = 86400.0
 
 Tags = dict[str, tuple[str, ...]]
 
@@ -66,6 +68,26 @@ def _flag(text: str) -> bool:
     return word in _TRUE
 
 
+def _completion(text: str) -> float | None:
+    word = text.lower()
+    if word in ("wait", "no", "0", "0.0"):
+        return None if word == "wait" else 0.0
+    try:
+        seconds = _positive(text)
+    except ValueError:
+        seconds = math.inf
+    if seconds > MAX_COMPLETION_S:
+        raise ValueError(f"{text[:40]!r} is neither wait, no nor seconds up to {MAX_COMPLETION_S:g}")
+    return seconds
+
+
+def _verify(text: str) -> Verify:
+    try:
+        return Verify(text.lower())
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is none of {', '.join(Verify)}") from None
+
+
 def _description(text: str) -> str:
     return _text(text, MAX_TEXT)
 
@@ -91,6 +113,8 @@ FIELDS: Mapping[str, Callable[[str], Any]] = {
     "order": _order,
     "max_step": _positive,
     "step_period": _positive,
+    "completion": _completion,
+    "verify": _verify,
 }
 """What an entry has beside its names and tags, and how it is read from text. Empty text is the default."""
 
@@ -159,6 +183,8 @@ class Rows:
             self.problem(file, line, f"{setpoint} is there twice, first in {first[0]}:{first[1]}")
         else:
             self._seen[setpoint] = (file, line)
+        if values.get("verify") is Verify.READBACK and not readback:
+            self.problem(file, lines.get("verify", line), "verify: there is no readback to verify by")
         if self._count == before:
             self._entries.append(Entry(setpoint, readback or None, tags=tags, **values))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from squirrel_ioc.formats._jsonl_frame import decode_number
 from squirrel_ioc.formats._names import name_problem
-from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.catalogue import Entry, Verify
 
 __all__ = ["count_of", "entry_of", "text_of", "texts_of"]
 
@@ -85,4 +85,6 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "order": _order,
     "max_step": decode_number,
     "step_period": decode_number,
+    "completion": decode_number,
+    "verify": lambda value: Verify(text_of(value)),
 }

@@ -18,7 +18,7 @@ from squirrel_ioc import __version__
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._breath import breathe
 from squirrel_ioc.formats._protocol import Sink, SnapshotFile
-from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.catalogue import TREATMENT, Entry
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import NO_META, Dbf, Meta, State
 
@@ -30,7 +30,6 @@ _LINE_SIDE = 1 << 20  # bytes of strings and arrays
 _NAMES = 10_000
 _LISTS = 8
 _DEFAULT = Entry("")
-_FIELDS = ("readback", "description", "device", "atol", "rtol", "read_only", "order", "max_step", "step_period")
 _DOUBLE = struct.Struct("<d")
 _PAYLOAD = (1 << 52) - 1
 _NAN_BITS = int(np.array(np.nan).view(np.uint64))
@@ -147,7 +146,7 @@ class Writer:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     fields: dict[str, Any] = {"setpoint": entry.setpoint}
-    for field in _FIELDS:
+    for field in TREATMENT:
         value = getattr(entry, field)
         if value != getattr(_DEFAULT, field):
             fields[field] = encode_number(value) if isinstance(value, float) else value

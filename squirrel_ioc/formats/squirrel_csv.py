@@ -23,7 +23,18 @@ from squirrel_ioc.model.catalogue import Entry
 
 __all__ = ["CatalogueCsv", "SquirrelCsv"]
 
-_EXTRA = ("description", "device", "atol", "rtol", "read_only", "order", "max_step", "step_period")
+_EXTRA = (
+    "description",
+    "device",
+    "atol",
+    "rtol",
+    "read_only",
+    "order",
+    "max_step",
+    "step_period",
+    "completion",
+    "verify",
+)
 _DEFAULT = Entry("")
 
 

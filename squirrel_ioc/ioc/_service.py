@@ -175,6 +175,10 @@ class Store(Protocol):
         """How it is."""
         ...
 
+    async def last_backup(self) -> int:
+        """The backup of the last restore that wrote something, 0 when there is none."""
+        ...
+
     def listen_status(self, callback: Callable[..., None]) -> Callable[[], None]:
         """Call back, in the loop, when the status changes; returns what ends it."""
         ...

@@ -59,7 +59,7 @@ class ListGroup(Group):
     users = strings("USERS", "Who took them", length=MAX_SIZE, long=False)
     counts = integers("COUNTS", "Values stored", length=MAX_SIZE)
     missing = integers("MISSING", "PVs without a value", length=MAX_SIZE)
-    flags = strings("FLAGS", "P protected K kept R reference A auto", length=MAX_SIZE, long=False)
+    flags = strings("FLAGS", "Protected Kept Reference Auto Undo", length=MAX_SIZE, long=False)
     total = integer("TOTAL", "Snapshots on all pages")
     pages = integer("PAGES", "How many pages there are")
     msg = text("MSG", 512, "Why a write was refused, or no list")

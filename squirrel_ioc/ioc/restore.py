@@ -12,12 +12,11 @@ from squirrel_ioc.ioc._client import current_client
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
-from squirrel_ioc.ioc._results import result_of
 from squirrel_ioc.ioc._selection import selection_writer
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.jobs.restore import ENABLE_SETTING
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, RestoreMode, RestoreRequest, RestoreResult
+from squirrel_ioc.model.job import JobInfo, JobKind, RestoreMode, RestoreRequest, RestoreResult, Undo
 
 __all__ = ["ENABLE_SETTING", "RestoreGroup"]
 
@@ -39,27 +38,34 @@ class RestoreGroup(JobGroup):
     enable = binary("ENABLE", ("Disabled", "Enabled"), "0 refuses every restore", writable=True, value=1)
     verify = binary("VERIFY", ("No", "Yes"), "Read back and compare after writing", writable=True, value=1)
     abort = command("ABORT", "Abort", "Stop before the next write")
-    undo = command("UNDO", "Undo", "Restore what stood before")
+    undo = command("UNDO", "Undo", "Take the last restore back")
+    undo_id = integer("UNDO:ID", "Backup that UNDO restores, 0: none")
+    undo_of = integer("UNDO:OF", "Write UNDO:ID: UNDO, if it is still that", writable=True)
+    undo_all = command("UNDO:ALL", "Undo", "UNDO, also what was moved since")
 
-    backup_id = integer("BACKUP:ID", "Snapshot of what stood before")
+    backup_id = integer("BACKUP:ID", "Backup of the last restore, 0: none")
     total = integer("TOTAL", "PVs of the restore")
     written = integer("WRITTEN", "PVs written")
     unchanged = integer("UNCHANGED", "PVs that had the value already")
-    skipped = integer("SKIPPED", "PVs read-only or without a value")
+    skipped = integer("SKIPPED", "PVs that were left alone")
     failed = integer("FAILED", "PVs whose write failed", alarm_above=0)
     mismatch = integer("MISMATCH", "PVs that read back something else", alarm_above=0)
     bad_names = strings("BAD:NAMES", "PVs that failed or mismatched")
     bad_reasons = strings("BAD:REASONS", "Why, for each of BAD:NAMES")
+    skipped_names = strings("SKIPPED:NAMES", "PVs that were left alone")
+    skipped_reasons = strings("SKIPPED:REASONS", "Why, for each of SKIPPED:NAMES")
     duration = double("DURATION", "Trigger to end", egu="s", precision=3)
     msg = text("MSG", 512, "What happened last")
     status = choice("STATUS", STATUS_STATES, "How the last restore ended", alarms=STATUS_ALARMS)
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
-        self.starters = frozenset([self.snapshot_id, self.trigger, self.undo])
+        self.starters = frozenset([self.snapshot_id, self.trigger, self.undo, self.undo_of, self.undo_all])
         self.snapshot_id.on_put = self._restore_id
         self.trigger.action = self._trigger
         self.undo.action = self._undo
+        self.undo_of.on_put = self._undo_of
+        self.undo_all.action = self._undo_all
         self.abort.action = self._abort
         self.enable.on_put = self._enable
         self.selection.on_put = selection_writer(self.selection)
@@ -70,23 +76,14 @@ class RestoreGroup(JobGroup):
     async def start(self) -> None:
         """Also: whether restores are enabled, as it was before a restart."""
         await super().start()
-        self._show_last_backup()
         self.follow(self.service.store.listen_status(self._store_changed))
         try:
             kept = await self.service.store.get_setting(ENABLE_SETTING)
+            self.undo_id.post(await self.service.store.last_backup())
         except DatabaseDownError as error:
             log.warning("RESTORE:ENABLE is not known, restores are enabled: %s", error)
         else:
             self.enable.post(1 if kept is None else bool(kept))
-
-    def _show_last_backup(self) -> None:
-        """Of the last restore that wrote something, which need not be the last one."""
-        for info in self.service.jobs.recent:
-            if info.kind is self.kind and info.status.terminal:
-                result = result_of(info, self.result_type)
-                if result is not None and result.backup_id:
-                    self.backup_id.post(result.backup_id)
-                    break
 
     async def stop(self) -> None:
         """End what still saves."""
@@ -133,10 +130,21 @@ class RestoreGroup(JobGroup):
         await self.run_job(request, command, accepted)
 
     async def _undo(self) -> None:
-        backup = self.backup_id.value
-        self._check(backup, "there is nothing to undo: RESTORE:BACKUP:ID is 0")
-        # All of the backup, and of that what differs: after an abort most of it has never been written.
-        await self.run_job(RestoreRequest(backup, verify=bool(self.verify.value)), self.undo)
+        await self._take_back(Undo.WRITTEN, self.undo)
+
+    async def _undo_all(self) -> None:
+        await self._take_back(Undo.ALL, self.undo_all)
+
+    async def _undo_of(self, backup: int) -> None:
+        if backup != self.undo_id.value:
+            raise RefusedError(f"{backup} is not what UNDO restores: RESTORE:UNDO:ID is {self.undo_id.value}")
+        await self._take_back(Undo.WRITTEN, self.undo, [(self.undo_of, backup)])
+
+    async def _take_back(self, undo: Undo, command: Command, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
+        backup = self.undo_id.value
+        self._check(backup, "there is nothing to undo: RESTORE:UNDO:ID is 0")
+        request = RestoreRequest(backup, verify=bool(self.verify.value), undo=undo)
+        await self.run_job(request, command, accepted)
 
     def _check(self, snapshot_id: int, otherwise: str) -> None:
         if not self.enable.value:
@@ -157,14 +165,14 @@ class RestoreGroup(JobGroup):
         self.enable.post(value)
         log.info("RESTORE:ENABLE %d: %s", value, current_client())
         if not value:
-            await self._abort_waiting()
+            await self._abort_all()
         await self._save_enable()
 
-    async def _abort_waiting(self) -> None:
-        """What was asked for before restores were disabled does not begin any more. What runs goes on."""
+    async def _abort_all(self) -> None:
+        """What waits does not begin any more; what runs stops before its next write."""
         jobs = self.service.jobs
         for info in list(jobs.recent):
-            if info.kind is JobKind.RESTORE and info.status is JobStatus.PENDING:
+            if info.kind is JobKind.RESTORE and not info.status.terminal:
                 await jobs.abort(info.id, f"RESTORE:ENABLE 0 of {current_client()}")
 
     async def _save_enable(self) -> None:
@@ -186,13 +194,15 @@ class RestoreGroup(JobGroup):
 
     def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
         """Of a restore that came as far as to look at its PVs."""
-        # What wrote nothing leaves the way back of the restore before it alone.
-        if result.backup_id:
-            yield self.backup_id, result.backup_id
+        if result.backup_id:  # else the way back is still that of the restore before it
+            yield self.undo_id, result.backup_id
+        yield self.backup_id, result.backup_id
         yield self.total, result.total
         yield self.written, result.written
         yield self.unchanged, result.unchanged
         yield self.skipped, result.skipped
+        yield self.skipped_names, result.skipped_names
+        yield self.skipped_reasons, result.skipped_reasons
         yield self.bad_names, result.bad_names
         yield self.bad_reasons, result.bad_reasons
         yield self.failed, result.failed
@@ -203,5 +213,7 @@ class RestoreGroup(JobGroup):
         """Of a restore that ended before it looked at its PVs."""
         for counter in (self.total, self.written, self.unchanged, self.skipped, self.failed, self.mismatch):
             yield counter, 0
-        yield self.bad_names, ()
-        yield self.bad_reasons, ()
+        yield self.backup_id, 0
+        for names in (self.bad_names, self.bad_reasons, self.skipped_names, self.skipped_reasons):
+            yield names, ()
+        yield self.duration, 0.0

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from squirrel_ioc.ca import Live
 from squirrel_ioc.model.frame import ChannelList, Frame
 
-__all__ = ["Targets", "Progress", "AbortCheck"]
+__all__ = ["AbortCheck", "Progress", "Targets", "Waiting"]
 
 Progress = Callable[[int, int], None]
 AbortCheck = Callable[[], bool]
+Waiting = Callable[[str, int], None]
 
 
 class Targets(Protocol):
@@ -47,9 +48,11 @@ class Targets(Protocol):
         progress: Progress | None = None,
         abort: AbortCheck | None = None,
         retry: bool = True,
+        waiting: Waiting | None = None,
     ) -> NDArray[np.uint8]:
         """Put with completion; a WriteState a row. Rows without a value are not written (NOT_ISSUED).
 
         With `retry`, what could not be sent in passing is sent once more; what was sent never is.
+        `waiting(name, others)` names a PV whose write takes longer than a second, and says how many more do.
         """
         ...

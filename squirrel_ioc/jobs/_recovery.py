@@ -139,5 +139,11 @@ def _account(info: JobInfo, request: Mapping[str, Any], backup: Snapshot | None)
         backup_id=backup.id if backup is not None else 0,
         bad_names=tuple(row.get("bad_names", ())),
         bad_reasons=tuple(row.get("bad_reasons", ())),
-        **known,
+        skipped_names=tuple(row.get("skipped_names", ())),
+        skipped_reasons=tuple(row.get("skipped_reasons", ())),
+        subject=str(row.get("subject", "")),
+        written=known["written"],
+        unchanged=known["unchanged"],
+        skipped=known["skipped"],
+        mismatch=known["mismatch"],
     )

@@ -290,6 +290,7 @@ def _prepare(held: ChannelList, before: Catalogue, catalogue: Catalogue) -> tupl
     channels = catalogue.channels
     _ = channels.array, channels.setpoint_list, catalogue.is_setpoint, catalogue.atol, catalogue.rtol
     _ = catalogue.read_only, catalogue.order, catalogue.max_step, catalogue.step_period
+    _ = catalogue.completion, catalogue.verify
     made = len({id(e) for e in catalogue.entries}.difference(map(id, before.entries)))
     if channels is held:
         return held, ChannelList.of(()), made

@@ -65,19 +65,32 @@ class RestoreResult:
     backup_id: int = 0
     bad_names: tuple[str, ...] = ()
     bad_reasons: tuple[str, ...] = ()
+    skipped_names: tuple[str, ...] = ()
+    """Those that were not skipped on purpose come first."""
+    skipped_reasons: tuple[str, ...] = ()
+    subject: str = ""
+    """What was restored, in words, where it was no plain snapshot."""
+    ramp_s: float = 0.0
+    """How long the ramps take, at least."""
     duration_s: float = 0.0
 
     def summary(self) -> str:
         """One line for a person."""
         verb = "would be written" if self.mode is RestoreMode.DRY_RUN else "written"
-        text = f"snapshot {self.snapshot_id}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
+        subject = self.subject or f"snapshot {self.snapshot_id}"
+        text = f"{subject}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
         if self.skipped:
             text += f", {self.skipped} skipped"
+            if self.outcome is not Outcome.OK and not self.bad_names:
+                text += f" ({self.skipped_names[0]}: {self.skipped_reasons[0]})"
+        if self.ramp_s and self.mode is RestoreMode.DRY_RUN:
+            text += f", ramps would take {self.ramp_s:.0f} s"
         return text + self._bad()
 
     def so_far(self) -> str:
         """The same of one that was stopped on its way. Ramps that it has left half way are among the failed ones."""
-        return f"{self.written} of {self.total} PVs written{self._bad()}"
+        text = f"{self.written} of {self.total} PVs written{self._bad()}"
+        return f"{self.subject}: {text}" if self.subject else text
 
     def _bad(self) -> str:
         numbers = ((self.failed, "failed"), (self.mismatch, "mismatch"))

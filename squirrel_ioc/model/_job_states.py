@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["JobKind", "JobStatus", "Outcome", "RestoreMode", "running_job"]
+__all__ = ["JobKind", "JobStatus", "Outcome", "RestoreMode", "Undo", "running_job"]
 
 running_job: Final[ContextVar[int]] = ContextVar("running_job", default=0)
 """The job that this task works on, 0 for none; for the log."""
@@ -56,6 +56,17 @@ class Outcome(IntEnum):
     FAILED = 4
     REFUSED = 5
     ABORTED = 6
+
+
+class Undo(IntEnum):
+    """Which PVs of a backup a restore is about, when it takes another restore back."""
+
+    NO = 0
+    """It takes none back: all of the snapshot."""
+    WRITTEN = 1
+    """Those that the restore wrote, and that still have the value it gave them."""
+    ALL = 2
+    """Those that the restore wrote."""
 
 
 class RestoreMode(IntEnum):

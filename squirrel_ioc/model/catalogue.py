@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.model.frame import ChannelList
 
-__all__ = ["Entry", "Catalogue", "MAX_PV_NAME"]
+__all__ = ["MAX_PV_NAME", "TREATMENT", "Catalogue", "Entry", "Verify"]
 
 MAX_PV_NAME = 100
 """Characters of a PV name, field and modifiers included. EPICS base allows 60 for a record name (dbDefs.h)."""
+
+
+class Verify(StrEnum):
+    """What a restore reads to verify a PV."""
+
+    SETPOINT = "setpoint"
+    READBACK = "readback"
+    NO = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class Entry:
 
     `atol` is in the PV's units, `rtol` a ratio; None means the comparison's default. `order` sorts writes, lowest
     first. A PV with `max_step` (its units) is written in steps of at most that size every `step_period` seconds.
+    `completion` is how long a write may take to complete, in seconds: None as the settings say, 0 is not waited for.
     """
 
     setpoint: str
@@ -36,6 +47,12 @@ class Entry:
     order: int = 0
     max_step: float | None = None
     step_period: float = 1.0
+    completion: float | None = None
+    verify: Verify = Verify.SETPOINT
+
+
+TREATMENT: Final = tuple(f.name for f in fields(Entry) if f.name not in ("setpoint", "tags"))
+"""What an entry has beside its name and its tags."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +126,16 @@ class Catalogue:
     def step_period(self) -> NDArray[np.float64]:
         """float64[entries], seconds."""
         return np.array([e.step_period for e in self.entries], np.float64)
+
+    @cached_property
+    def completion(self) -> NDArray[np.float64]:
+        """float64[entries], seconds; NaN as the settings say, 0 not waited for."""
+        return np.array([np.nan if e.completion is None else e.completion for e in self.entries], np.float64)
+
+    @cached_property
+    def verify(self) -> NDArray[np.object_]:
+        """object[entries], a `Verify` each."""
+        return np.array([e.verify for e in self.entries], object)
 
     def _of_entry(self, values: Sequence[float]) -> NDArray[np.float64]:
         return np.array(values, np.float64)[self.entry_row] if self.entries else np.zeros(0)

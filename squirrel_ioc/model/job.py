@@ -14,7 +14,7 @@ from squirrel_ioc.model._job_results import (
     RestoreResult,
     SnapshotResult,
 )
-from squirrel_ioc.model._job_states import JobKind, JobStatus, Outcome, RestoreMode, running_job
+from squirrel_ioc.model._job_states import JobKind, JobStatus, Outcome, RestoreMode, Undo, running_job
 from squirrel_ioc.model.difftable import Show
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "FileResult",
     "Result",
     "JobInfo",
+    "Undo",
     "MAX_NAMES_IN_ROW",
     "request_from_json",
     "running_job",
@@ -53,7 +54,10 @@ class SnapshotRequest:
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """Write a snapshot back. `names` (when not None) limits it to these PVs, before the selection does."""
+    """Write a snapshot back. `names` (when not None) limits it to these PVs, before the selection does.
+
+    With `undo` the snapshot is the backup of the restore that is taken back.
+    """
 
     kind: ClassVar[JobKind] = JobKind.RESTORE
     snapshot_id: int
@@ -61,6 +65,7 @@ class RestoreRequest:
     selection: str = ""
     verify: bool = True
     names: tuple[str, ...] | None = None
+    undo: Undo = Undo.NO
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ def request_from_json(kind: JobKind, data: Mapping[str, Any]) -> Request:
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
     if "mode" in values:
         values["mode"] = RestoreMode(values["mode"])
+    if "undo" in values:
+        values["undo"] = Undo(values["undo"])
     if "show" in values:
         values["show"] = Show(values["show"])
     return cls(**values)

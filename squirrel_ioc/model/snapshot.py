@@ -77,6 +77,8 @@ class Snapshot:
     origin: str
     job_id: int | None
     channel_list_id: int
+    undo: bool = False
+    """Whether it is the backup that RESTORE:UNDO needs; known of the snapshots of a list only."""
 
     @property
     def automatic(self) -> bool:
@@ -90,9 +92,9 @@ class Snapshot:
 
     @property
     def flags(self) -> str:
-        """In letters: P protected, K kept, R reference, A automatic."""
-        held = (self.protected, self.kept, self.reference, self.automatic)
-        return "".join(letter for letter, on in zip("PKRA", held, strict=True) if on)
+        """In letters: P protected, K kept, R reference, A automatic, U needed by UNDO."""
+        held = (self.protected, self.kept, self.reference, self.automatic, self.undo)
+        return "".join(letter for letter, on in zip("PKRAU", held, strict=True) if on)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _restore(medm: bool) -> Iterable[Element]:
     yield from field(110, "Mode", lambda at: choose(at, "RESTORE:MODE"), width=110)
     yield from field(110, "Verify", lambda at: toggle(at, "RESTORE:VERIFY"), x=260, width=118)
     yield from field(142, "Selection", lambda at: enter(at, "RESTORE:FILTER"))
-    yield from field(176, "Backup", lambda at: show(at, "RESTORE:BACKUP:ID"), width=110)
+    yield from field(176, "Backup", lambda at: show(at, "RESTORE:UNDO:ID"), width=110)
     undo = "Write back what stood before the last restore?"
     yield command((225, 174, 120, 30), "Undo", "RESTORE:UNDO", confirm=undo)
     numbers = [(name.capitalize(), f"RESTORE:{name}") for name in ("TOTAL", "WRITTEN", "UNCHANGED", "SKIPPED")]

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
-from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.catalogue import TREATMENT, Catalogue, Entry, Verify
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.inventory import Inventory
 
@@ -28,6 +28,8 @@ COLUMNS: Final = (
     "write_order",
     "max_step",
     "step_period",
+    "completion",
+    "verify",
     "position",
     "retired_at",
     "origin",
@@ -37,7 +39,7 @@ COLUMNS: Final = (
 
 SELECT: Final = """
 SELECT channel_id, setpoint.name AS setpoint, readback_id, readback.name AS readback, description, device, tags, atol,
-    rtol, read_only, write_order, max_step, step_period, position, origin, file_entry, removed
+    rtol, read_only, write_order, max_step, step_period, completion, verify, position, origin, file_entry, removed
 FROM pv JOIN channel AS setpoint ON setpoint.id = channel_id LEFT JOIN channel AS readback ON readback.id = readback_id
 """
 
@@ -48,7 +50,7 @@ _T = TypeVar("_T")
 
 _ADDED: Final = "added"
 _FILE: Final = "file"
-_NUMBERS: Final = frozenset(["atol", "rtol", "max_step", "step_period"])
+_NUMBERS: Final = frozenset(["atol", "rtol", "max_step", "step_period", "completion"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def records(rows: list[Row], number: Mapping[str, int], now: datetime) -> Iterat
             e.order,
             e.max_step,
             e.step_period,
+            e.completion,
+            e.verify.value,
             row.position,
             now if row.removed else None,
             _ADDED if row.added else _FILE,
@@ -164,13 +168,15 @@ def _entry(row: Any, shared: _Shared) -> Entry:
         order=row["write_order"],
         max_step=row["max_step"],
         step_period=row["step_period"],
+        completion=row["completion"],
+        verify=Verify(row["verify"]),
     )
 
 
 def _to_json(entry: Entry) -> str:
     """Without the name. Numbers are text, as JSON has no infinity."""
     plain: dict[str, Any] = {"tags": dict(entry.tags)}
-    for name in ("readback", "description", "device", "atol", "rtol", "read_only", "order", "max_step", "step_period"):
+    for name in TREATMENT:
         value = getattr(entry, name)
         plain[name] = repr(value) if name in _NUMBERS and value is not None else value
     return json.dumps(plain)
@@ -179,7 +185,8 @@ def _to_json(entry: Entry) -> str:
 def _from_json(text: str) -> Mapping[str, Any]:
     plain: dict[str, Any] = json.loads(text)
     for number in _NUMBERS:
-        if plain[number] is not None:
+        if plain.get(number) is not None:
             plain[number] = float(plain[number])
+    plain["verify"] = Verify(plain.get("verify", Verify.SETPOINT))
     plain["tags"] = {group: tuple(tags) for group, tags in plain["tags"].items()}
     return plain

@@ -53,7 +53,8 @@ INSERT INTO pv SELECT * FROM new_pv ORDER BY position
 ON CONFLICT (channel_id) DO UPDATE SET readback_id = excluded.readback_id, description = excluded.description,
     device = excluded.device, tags = excluded.tags, atol = excluded.atol, rtol = excluded.rtol,
     read_only = excluded.read_only, write_order = excluded.write_order, max_step = excluded.max_step,
-    step_period = excluded.step_period, position = excluded.position,
+    step_period = excluded.step_period,
+    completion = excluded.completion, verify = excluded.verify, position = excluded.position,
     retired_at = CASE WHEN excluded.removed THEN coalesce(pv.retired_at, excluded.retired_at) END,
     origin = excluded.origin, file_entry = excluded.file_entry, removed = excluded.removed
 """

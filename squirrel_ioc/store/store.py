@@ -269,6 +269,18 @@ class Store:
         """Delete a snapshot. Raises RefusedError when it does not exist or is protected."""
         await self._snapshots.delete(snapshot_id)
 
+    async def last_backup(self) -> int:
+        """The backup of the last restore that wrote something, which RESTORE:UNDO needs; 0 when there is none."""
+        return await self._snapshots.last_backup()
+
+    async def keep_touched(self, backup_id: int, touched: bytes) -> None:
+        """Keep which PVs of a backup its restore has written: a byte each, see `jobs.restore.ledger.Touched`."""
+        await self._snapshots.keep_touched(backup_id, touched)
+
+    async def touched(self, backup_id: int) -> bytes | None:
+        """What `keep_touched` has kept; None when nothing: the restore is under way, or was killed."""
+        return await self._snapshots.touched(backup_id)
+
     async def create_job(
         self,
         connection: Connection | None,

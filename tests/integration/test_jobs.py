@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 import aioca
 import asyncpg
 import pytest
-from ioc_process import IocProcess, ca_settings
+from ioc_process import IocProcess
+from jobs_rig import Rig, jobs_rig, put, until, values
 
-from squirrel_ioc.ca import Machine
-from squirrel_ioc.config import DatabaseSettings, RestoreSettings, Settings
+from squirrel_ioc.config import DatabaseSettings, RestoreSettings
 from squirrel_ioc.errors import DatabaseDownError, RefusedError
 from squirrel_ioc.jobs import Jobs
 from squirrel_ioc.jobs.restore import ENABLE_SETTING
-from squirrel_ioc.model.catalogue import Catalogue, Entry
+from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.job import (
     CompareRequest,
     JobInfo,
@@ -76,46 +76,6 @@ ENTRIES = {
 }
 
 
-@dataclass
-class Rig:
-    """A service without its control PVs."""
-
-    store: Store
-    machine: Machine
-    settings: Settings
-    catalogue: Catalogue
-    jobs: Jobs
-
-    async def use(self, *entries: Entry) -> None:
-        self.catalogue = await self.store.save_catalogue(entries)
-        await self.machine.watch(self.catalogue.channels)
-        present = [n for n in self.catalogue.channels.names if n not in ("J:ABSENT", "J:READONLY")]
-        channels = self.catalogue.channels
-        rows = [channels.index[n] for n in present]
-        await until(lambda: bool(self.machine.live(channels).connected[rows].all()))
-        # Meta data come after the connection.
-        await until(lambda: bool((self.machine.live(channels).meta[rows] > 0).all()))
-
-    async def run(self, request: Any) -> JobInfo:
-        job_id = await self.jobs.submit(request, user="op", host="console")
-        async with asyncio.timeout(30):
-            return await self.jobs.wait(job_id)
-
-    async def snapshot(self, **kwargs: Any) -> int:
-        info = await self.run(SnapshotRequest(**kwargs))
-        assert info.status is JobStatus.COMPLETED, info.message
-        return int(info.result.snapshot_id)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0)
-
-
 @pytest.fixture
 def ioc() -> Any:
     with IocProcess(DATABASE) as process:
@@ -124,24 +84,8 @@ def ioc() -> Any:
 
 @pytest.fixture
 async def rig(ioc: IocProcess, store: Store, tmp_path: Path) -> AsyncIterator[Rig]:
-    ca = ca_settings(timeout_s=2.0, put_timeout_s=2.0)
-    settings = Settings(ca=ca, state_dir=tmp_path, restore=RestoreSettings(verify_timeout_s=0.3))
-    machine = Machine(ca)
-    await machine.start()
-    made = Rig(store, machine, settings, Catalogue.of(()), None)  # type: ignore[arg-type]
-    made.jobs = Jobs(store, machine, lambda: made.catalogue, settings)
-    await made.jobs.start()
-    yield made
-    await made.jobs.stop()
-    await machine.stop()
-
-
-async def values(*names: str) -> list[Any]:
-    return [v.tolist() if hasattr(v, "tolist") else v for v in await aioca.caget(list(names))]
-
-
-async def put(name: str, value: Any) -> None:
-    await aioca.caput(name, value, wait=True)
+    async with jobs_rig(store, tmp_path) as made:
+        yield made
 
 
 async def test_snapshot_and_restore_bring_every_type_back(rig: Rig) -> None:
@@ -381,11 +325,11 @@ async def test_an_ioc_restarts_between_the_look_and_the_first_write(
     assert (result.outcome, result.written, result.failed, result.mismatch) == (Outcome.PARTIAL, 2, 3, 0)
     # The backup holds what stood before the restart.
     assert (await rig.store.load_frame(result.backup_id)).value(0) == 50
-    changed = "its type, size or state labels have changed since it was looked at"
+    changed = "its type, size or state labels have changed since it was read"
     assert dict(zip(result.bad_names, result.bad_reasons, strict=True)) == {
         "J:MODE": changed,
         "J:TEXT": changed,
-        "J:RAMP": "disconnected since its value was read: nobody knows where its ramp would begin",
+        "J:RAMP": "disconnected since its value was read: a step from there may be a jump",
     }
     assert await values("J:A", "J:B", "J:MODE", "J:TEXT", "J:RAMP") == [1, 2, 2, 8, 500]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from squirrel_ioc.ca import Live
 from squirrel_ioc.ca._again import same_kind
 from squirrel_ioc.ca._meta import MetaStore
-from squirrel_ioc.jobs.restore.ramp import ramp
+from squirrel_ioc.jobs.restore.ramp import Steps, ramp
 from squirrel_ioc.jobs.restore.still_valid import back_as_something_else
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta, WriteState
@@ -59,9 +59,17 @@ def live(metas: dict[str, Meta], away: tuple[str, ...] = (), connection: list[in
 
 @dataclass
 class Machine:
-    """Notes what is written; `loses_after` of these writes, row 0 has lost its connection, and has it again."""
+    """Notes what is written; `loses_after` of these writes, row 0 has lost its connection, and has it again.
+
+    A PV shows the value that was written to it `lag` reads later; `moves` says what somebody else writes before the
+    n-th read.
+    """
 
     loses_after: int = 99
+    lag: int = 0
+    moves: dict[int, dict[str, float]] = field(default_factory=dict)
+    reads: int = 0
+    values: dict[str, list[float]] = field(default_factory=dict)
     written: list[tuple[tuple[str, ...], list[float]]] = field(default_factory=list)
     now: dict[str, Meta] = field(default_factory=lambda: METAS)
     away: tuple[str, ...] = ()
@@ -71,44 +79,82 @@ class Machine:
         metas = {name: self.now[name] for name in channels.names}
         return live(metas, self.away, [7 + 2 * (lost and row == 0) for row in range(len(channels))])
 
+    async def read(self, channels: ChannelList, **_: Any) -> Frame:
+        self.reads += 1
+        for name, value in self.moves.get(self.reads, {}).items():
+            self.values[name] = [value]
+        builder = FrameBuilder()
+        for name in channels.names:
+            shown = self.values.setdefault(name, [0.0])
+            builder.add(name, shown[0], NUMBER)
+            if len(shown) > 1:
+                shown.pop(0)
+        return builder.build(channels)
+
     async def write(self, values: Frame, **kwargs: Any) -> NDArray[np.uint8]:
         assert kwargs["retry"] is False
+        for name, value in zip(values.channels.names, values.number.tolist(), strict=True):
+            now = self.values[name][-1]
+            self.values[name] = [now] * self.lag + [value]
         self.written.append((values.channels.names, values.number.tolist()))
         return np.full(len(values), WriteState.DONE, np.uint8)
 
 
-async def walk(machine: Machine, to: float) -> tuple[list[int], list[float]]:
+async def walk(machine: Machine, to: float, atol: float = 0.0) -> tuple[list[int], list[float | None], list[str]]:
     metas = {"SAME": NUMBER, "UNITS": NUMBER}
-    state, reached = await ramp(
+    walked = await ramp(
         machine,  # type: ignore[arg-type]
         frame(metas, to),
-        np.zeros(2),
-        np.ones(2),
-        np.zeros(2),
+        Steps(np.ones(2), np.zeros(2), np.full(2, atol), np.zeros(2)),
         np.full(2, 7, np.int32),
         abort=lambda: False,
-        moved=lambda _arrived, _way: None,
+        moved=lambda _arrived, _part, _row: None,
     )
-    return state.tolist(), reached.tolist()
+    reached = [None if np.isnan(x) else x for x in walked.reached.tolist()]
+    return walked.outcome.tolist(), reached, list(walked.problems.values())
 
 
 async def test_a_ramp_walks_in_one_connection() -> None:
     machine = Machine()
-    assert await walk(machine, 3) == ([WriteState.DONE] * 2, [3, 3])
+    assert await walk(machine, 3) == ([WriteState.DONE] * 2, [3, 3], [])
     assert [values for _, values in machine.written] == [[1, 1], [2, 2], [3, 3]]
 
 
 async def test_a_ramp_ends_with_its_connection_also_when_that_is_back() -> None:
     machine = Machine(loses_after=2)
-    assert await walk(machine, 4) == ([WriteState.DISCONNECTED, WriteState.DONE], [2, 4])
+    assert await walk(machine, 4) == ([WriteState.DISCONNECTED, WriteState.DONE], [2, 4], [])
     assert machine.written[2:] == [(("UNITS",), [3]), (("UNITS",), [4])]
 
 
 async def test_a_ramp_does_not_begin_when_its_connection_was_lost_since_it_was_read() -> None:
     machine = Machine(loses_after=0)
-    state, reached = await walk(machine, 2)
-    assert (state, reached) == ([WriteState.DISCONNECTED, WriteState.DONE], [0, 2])
+    assert await walk(machine, 2) == ([WriteState.DISCONNECTED, WriteState.DONE], [None, 2], [])
     assert all(names == ("UNITS",) for names, _ in machine.written)
+
+
+async def test_a_ramp_begins_at_the_value_of_that_moment() -> None:
+    machine = Machine(moves={1: {"SAME": 2.5}})
+    await walk(machine, 4)
+    assert [dict(zip(*written, strict=True)).get("SAME") for written in machine.written] == [3.5, 4, None, None]
+
+
+async def test_a_ramp_ends_where_somebody_else_moves_its_pv() -> None:
+    machine = Machine(moves={3: {"SAME": 80.0}})
+    state, reached, problems = await walk(machine, 4)
+    assert (state, reached) == ([WriteState.NOT_ISSUED, WriteState.DONE], [2, 4])
+    assert problems == ["moved by somebody else: it has 80, the ramp had written 2"]
+    assert machine.values["SAME"] == [80.0]
+
+
+async def test_a_ramp_waits_for_a_record_that_shows_its_step_late() -> None:
+    machine = Machine(lag=3)
+    assert await walk(machine, 3) == ([WriteState.DONE] * 2, [3, 3], [])
+
+
+async def test_a_ramp_takes_no_larger_step_from_a_place_within_the_tolerance() -> None:
+    machine = Machine(moves={2: {"SAME": 0.75}})
+    await walk(machine, 3, atol=0.5)
+    assert [dict(zip(*written, strict=True)).get("SAME") for written in machine.written] == [1, 1.75, 2.75, 3]
 
 
 def test_what_came_back_as_something_else() -> None:

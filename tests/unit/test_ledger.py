@@ -1,6 +1,6 @@
 import numpy as np
 
-from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
+from squirrel_ioc.jobs.restore.ledger import Ledger, Touched, Verdict
 from squirrel_ioc.model.job import Outcome
 
 
@@ -33,11 +33,34 @@ def test_a_written_pv_that_reads_back_wrong_is_a_mismatch() -> None:
     assert ledger.bad()[1] == ("wrote 1.0, reads back 0.5",)
 
 
-def test_outcome() -> None:
+def test_skipped_on_purpose_is_no_reason_for_partial() -> None:
     ledger = Ledger(3)
-    ledger.settle(rows(0), Verdict.SKIPPED)
+    ledger.settle(rows(0), Verdict.SKIPPED, "read-only in the catalogue", expected=True)
+    ledger.settle(rows(1), Verdict.UNCHANGED)
+    ledger.settle(rows(2), Verdict.WRITTEN)
     assert ledger.outcome() is Outcome.OK
-    ledger.settle(rows(1), Verdict.FAILED, "disconnected")
-    assert ledger.outcome() is Outcome.FAILED
+
+
+def test_anything_else_left_alone_is_partial_and_comes_first() -> None:
+    ledger = Ledger(3)
+    ledger.settle(rows(0), Verdict.SKIPPED, "read-only in the catalogue", expected=True)
+    ledger.settle(rows(1), Verdict.SKIPPED, "no value saved: disconnected")
     ledger.settle(rows(2), Verdict.UNCHANGED)
     assert ledger.outcome() is Outcome.PARTIAL
+    skipped, reasons = ledger.skipped()
+    assert skipped.tolist() == [1, 0]
+    assert reasons == ("no value saved: disconnected", "read-only in the catalogue")
+
+
+def test_nothing_written_and_nothing_unchanged_is_never_ok() -> None:
+    ledger = Ledger(1)
+    ledger.settle(rows(0), Verdict.SKIPPED, "read-only in the catalogue", expected=True)
+    assert ledger.outcome() is Outcome.FAILED
+
+
+def test_a_mismatch_may_have_any_value() -> None:
+    ledger = Ledger(2)
+    ledger.settle(rows(0, 1), Verdict.WRITTEN)
+    ledger.touched[:] = Touched.YES
+    ledger.retract(rows(1), ["wrote 1.0, reads back 0.5"])
+    assert ledger.touched.tolist() == [Touched.YES, Touched.MAYBE]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.model.job import Outcome
 
-__all__ = ["Verdict", "Ledger"]
+__all__ = ["Ledger", "Touched", "Verdict"]
 
 
 class Verdict(IntEnum):
@@ -24,34 +24,61 @@ class Verdict(IntEnum):
     MISMATCH = 5
 
 
+class Touched(IntEnum):
+    """What an undo has to know of one PV."""
+
+    NO = 0
+    YES = 1
+    """It had the wanted value after the write."""
+    MAYBE = 2
+    """It may have any value: a write without an answer, a ramp that stopped, a mismatch."""
+
+
 class Ledger:
-    """Verdicts of `size` PVs. A verdict once given stays, but for a written PV that proves not to hold."""
+    """Verdicts of `size` PVs. A verdict once given stays, unless the PV proves not to hold its value.
+
+    `touched`, uint8[size], says whether a PV was written, a `Touched`, whatever its verdict.
+    """
 
     def __init__(self, size: int) -> None:
         self.verdict = np.zeros(size, np.uint8)
+        self.touched = np.zeros(size, np.uint8)
         self._reason = np.full(size, None, object)
+        self._expected = np.zeros(size, bool)
 
     @property
     def open(self) -> NDArray[np.intp]:
         """Rows that have no verdict yet, ascending."""
         return np.flatnonzero(self.verdict == Verdict.OPEN)
 
-    def rows(self, verdict: Verdict) -> NDArray[np.intp]:
-        """Rows that have this verdict, ascending."""
-        return np.flatnonzero(self.verdict == verdict)
+    def rows(self, *verdicts: Verdict) -> NDArray[np.intp]:
+        """Rows that have one of these verdicts, ascending."""
+        return np.flatnonzero(np.isin(self.verdict, verdicts))
 
-    def settle(self, rows: NDArray[np.intp], verdict: Verdict, reason: str | Sequence[str] | None = None) -> None:
-        """Give the open ones among `rows` a verdict; `reason` is one for all, or one a row."""
+    def settle(
+        self,
+        rows: NDArray[np.intp],
+        verdict: Verdict,
+        reason: str | Sequence[str] | None = None,
+        *,
+        expected: bool = False,
+    ) -> None:
+        """Give the open ones among `rows` a verdict; `reason` is one for all, or one a row.
+
+        `expected`: skipped on purpose, which is no reason for PARTIAL.
+        """
         still = self.verdict[rows] == Verdict.OPEN
         if reason is not None:
             reasons = np.full(len(rows), reason, object) if isinstance(reason, str) else np.array(reason, object)
             self._reason[rows[still]] = reasons[still]
         self.verdict[rows[still]] = verdict
+        self._expected[rows[still]] = expected
 
     def retract(self, rows: NDArray[np.intp], reason: Sequence[str]) -> None:
-        """Written PVs that do not read back as wanted."""
+        """PVs that were written or unchanged, and do not read back as wanted."""
         self.verdict[rows] = Verdict.MISMATCH
         self._reason[rows] = np.array(reason, object)
+        self.touched[rows[self.touched[rows] == Touched.YES]] = Touched.MAYBE
 
     def count(self, verdict: Verdict) -> int:
         """How many PVs have this verdict."""
@@ -62,10 +89,16 @@ class Ledger:
         rows = np.flatnonzero(self.verdict >= Verdict.FAILED)
         return rows, tuple(self._reason[rows].tolist())
 
+    def skipped(self) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+        """Rows that were skipped, and why; those that were not skipped on purpose come first."""
+        rows = self.rows(Verdict.SKIPPED)
+        rows = rows[np.argsort(self._expected[rows], kind="stable")]
+        return rows, tuple(self._reason[rows].tolist())
+
     def outcome(self) -> Outcome:
-        """OK when nothing went wrong, FAILED when nothing went right."""
-        bad = self.count(Verdict.FAILED) + self.count(Verdict.MISMATCH)
-        if not bad:
-            return Outcome.OK
+        """OK when every PV has its saved value but those that are skipped on purpose; FAILED when none has."""
         good = self.count(Verdict.WRITTEN) + self.count(Verdict.UNCHANGED)
-        return Outcome.PARTIAL if good else Outcome.FAILED
+        expected = int(np.count_nonzero(self._expected))
+        if not good:
+            return Outcome.FAILED
+        return Outcome.OK if good + expected == len(self.verdict) else Outcome.PARTIAL

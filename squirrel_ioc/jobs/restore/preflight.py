@@ -9,9 +9,9 @@ from squirrel_ioc.ca import Live
 from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
-from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf, State
+from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf, State, WriteState
 
-__all__ = ["check_targets", "check_types", "catalogue_rows"]
+__all__ = ["catalogue_rows", "check_targets", "check_types", "check_write_access"]
 
 
 def catalogue_rows(channels: ChannelList, catalogue: Catalogue) -> NDArray[np.int64]:
@@ -24,17 +24,21 @@ def catalogue_rows(channels: ChannelList, catalogue: Catalogue) -> NDArray[np.in
 
 
 def check_targets(ledger: Ledger, saved: Frame, entries: NDArray[np.int64], catalogue: Catalogue, live: Live) -> None:
-    """Verdicts that need no read: nothing saved, not ours to write, not there."""
-    missing = np.flatnonzero(saved.state != State.VALUE)
-    ledger.settle(missing, Verdict.SKIPPED, [f"no value saved: {State(int(s)).reason}" for s in saved.state[missing]])
-    ledger.settle(np.flatnonzero(entries < 0), Verdict.SKIPPED, "no longer a setpoint of the catalogue")
+    """Verdicts that need no read: not ours to write, nothing saved, not there."""
     known = np.flatnonzero(entries >= 0)
     read_only = known[catalogue.read_only[entries[known]]]
-    ledger.settle(read_only, Verdict.SKIPPED, "read-only in the catalogue")
+    ledger.settle(read_only, Verdict.SKIPPED, "read-only in the catalogue", expected=True)
+    ledger.settle(np.flatnonzero(entries < 0), Verdict.SKIPPED, "not a setpoint of the catalogue")
+    missing = np.flatnonzero(saved.state != State.VALUE)
+    ledger.settle(missing, Verdict.SKIPPED, [f"no value saved: {State(int(s)).reason}" for s in saved.state[missing]])
     if live.away is not None:
         ledger.settle(np.flatnonzero(live.away), Verdict.FAILED, State.NO_WORKER.reason)
     ledger.settle(np.flatnonzero(~live.connected), Verdict.FAILED, "disconnected")
-    ledger.settle(np.flatnonzero(~live.writable), Verdict.SKIPPED, "no write access")
+
+
+def check_write_access(ledger: Ledger, live: Live) -> None:
+    """What is still open must be written, and may not be."""
+    ledger.settle(np.flatnonzero(~live.writable), Verdict.FAILED, WriteState.NO_WRITE_ACCESS.reason)
 
 
 def check_types(ledger: Ledger, saved: Frame, now: Frame, rows: NDArray[np.intp]) -> None:
