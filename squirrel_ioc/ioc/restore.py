@@ -40,7 +40,7 @@ class RestoreGroup(JobGroup):
     abort = command("ABORT", "Abort", "Stop before the next write")
     undo = command("UNDO", "Undo", "Take the last restore back")
     undo_id = integer("UNDO:ID", "Backup that UNDO restores, 0: none")
-    undo_of = integer("UNDO:OF", "Write UNDO:ID: UNDO, if it is still that", writable=True)
+    undo_of = integer("UNDO:OF", "Write UNDO:ID: UNDO, if it still is", writable=True)
     undo_all = command("UNDO:ALL", "Undo", "UNDO, also what was moved since")
 
     backup_id = integer("BACKUP:ID", "Backup of the last restore, 0: none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -77,7 +77,7 @@ class Snapshot:
     origin: str
     job_id: int | None
     channel_list_id: int
-    undo: bool = False
+    undo: bool = field(default=False, compare=False)
     """Whether it is the backup that RESTORE:UNDO needs; known of the snapshots of a list only."""
 
     @property

@@ -168,6 +168,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.status = FakeStatus()
         self.settings: dict[str, Any] = {}
+        self.backup = 0
         self.listeners: list[Callable[..., None]] = []
         self.keys = FakeKeys()
 
@@ -177,6 +178,10 @@ class FakeStore:
     async def snapshots(self, wanted: Any) -> tuple[list[Any], int]:
         self._check()
         return [], 0
+
+    async def last_backup(self) -> int:
+        self._check()
+        return self.backup
 
     async def job(self, job_id: int) -> None:
         return None

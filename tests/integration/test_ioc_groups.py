@@ -77,13 +77,15 @@ async def test_progress_does_not_flood_clients(c: Control) -> None:
     await until(lambda: c.jobs.requests)
     c.jobs.begin(100, total=10_000)
     await c.watch("JOB:DONE")
+    begun = asyncio.get_running_loop().time()
     for done in range(1, 10_000):
         c.jobs.change(100, done=done)
         if done % 1000 == 0:
             await asyncio.sleep(0.02)
     c.jobs.end(100)
     assert await put
-    assert len(c.updates) <= 6
+    took_s = asyncio.get_running_loop().time() - begun
+    assert len(c.updates) <= 3 + 10 * took_s  # of 10,000 changes
 
 
 async def test_job_that_runs_is_shown_and_not_the_one_that_waits(c: Control) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ioc_fakes import Control, FakeJobs, FakeStore, control, restore_result, until
 
 from squirrel_ioc.ioc.restore import ENABLE_SETTING
-from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreRequest
+from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreRequest, Undo
 
 
 @pytest.fixture
@@ -136,39 +136,61 @@ async def test_put_of_enable_without_waiting_counts_for_the_next_put_of_the_clie
 
 async def test_undo(c: Control) -> None:
     assert not await c.put("RESTORE:UNDO", 1)
-    assert await c.text("RESTORE:MSG") == "there is nothing to undo: RESTORE:BACKUP:ID is 0"
+    assert await c.text("RESTORE:MSG") == "there is nothing to undo: RESTORE:UNDO:ID is 0"
     assert await c.put("RESTORE:MODE", "All")
     assert await c.put("RESTORE:FILTER", "Q1:*")
     assert await c.put("RESTORE:ID", 12)
-    assert await c.get("RESTORE:BACKUP:ID") == 900
+    assert await c.get("RESTORE:BACKUP:ID") == await c.get("RESTORE:UNDO:ID") == 900
     c.jobs.snapshots.add(901)
     c.jobs.result = lambda request: restore_result(request.snapshot_id, backup_id=901)
-    await c.watch("RESTORE:UNDO", "RESTORE:TRIGGER", "RESTORE:ID", "RESTORE:BACKUP:ID", "RESTORE:STATUS")
+    await c.watch("RESTORE:UNDO", "RESTORE:TRIGGER", "RESTORE:ID", "RESTORE:UNDO:ID", "RESTORE:STATUS")
     assert await c.put("RESTORE:UNDO", 1)
-    # All of the backup, whatever filter and mode are; and the undo can be undone.
-    assert c.jobs.requests[101] == RestoreRequest(900)
+    # All that was written, whatever filter and mode are; and the undo can be undone.
+    assert c.jobs.requests[101] == RestoreRequest(900, undo=Undo.WRITTEN)
     assert [(n, int(v)) for n, v in c.updates] == [
         ("RESTORE:STATUS", 1),
         ("RESTORE:UNDO", 1),
-        ("RESTORE:BACKUP:ID", 901),
+        ("RESTORE:UNDO:ID", 901),
         ("RESTORE:STATUS", 2),
         ("RESTORE:UNDO", 0),
     ]
 
 
-async def test_dry_run_leaves_the_way_back_alone(c: Control) -> None:
+async def test_undo_all_takes_back_what_was_moved_since_too(c: Control) -> None:
     assert await c.put("RESTORE:ID", 12)
-    c.jobs.result = lambda request: restore_result(1, mode=RestoreMode.DRY_RUN, backup_id=0)
-    assert await c.put("RESTORE:ID", 1)
-    assert await c.get("RESTORE:BACKUP:ID") == 900
-    # Neither does a restore that had nothing to write, as the second of two by a nervous finger.
-    c.jobs.result = lambda request: restore_result(1, backup_id=0)
-    assert await c.put("RESTORE:ID", 1)
-    assert await c.get("RESTORE:BACKUP:ID") == 900
+    assert await c.put("RESTORE:UNDO:ALL", 1)
+    assert c.jobs.requests[101] == RestoreRequest(900, undo=Undo.ALL)
+
+
+async def test_undo_of_takes_back_what_the_client_has_seen_and_nothing_else(c: Control) -> None:
+    assert await c.put("RESTORE:ID", 12)
+    assert not await c.put("RESTORE:UNDO:OF", 899)
+    assert await c.text("RESTORE:MSG") == "899 is not what UNDO restores: RESTORE:UNDO:ID is 900"
+    assert await c.put("RESTORE:UNDO:OF", 900)
+    assert c.jobs.requests[101] == RestoreRequest(900, undo=Undo.WRITTEN)
+
+
+async def test_what_writes_nothing_leaves_the_way_back_alone(c: Control) -> None:
+    assert await c.put("RESTORE:ID", 12)
+    # Neither a dry run nor a restore that had nothing to write, as the second of two by a nervous finger.
+    for result in (restore_result(1, mode=RestoreMode.DRY_RUN, backup_id=0), restore_result(1, backup_id=0)):
+        c.jobs.result = lambda request, result=result: result
+        assert await c.put("RESTORE:ID", 1)
+        assert await c.get("RESTORE:BACKUP:ID") == 0
+        assert await c.get("RESTORE:UNDO:ID") == 900
     assert await c.put("RESTORE:UNDO", 1)
     undo = list(c.jobs.requests.values())[-1]
     assert isinstance(undo, RestoreRequest)
     assert undo.snapshot_id == 900
+
+
+async def test_what_was_skipped_has_names_and_reasons(c: Control) -> None:
+    names, reasons = ("Q1:SP", "N" * 50), ("no value saved: disconnected", "read-only in the catalogue")
+    c.jobs.result = lambda request: restore_result(12, skipped=2, skipped_names=names, skipped_reasons=reasons)
+    assert await c.put("RESTORE:ID", 12)
+    assert await c.text("RESTORE:SKIPPED:NAMES:LONG") == "\n".join(names)
+    assert await c.text("RESTORE:SKIPPED:REASONS:LONG") == "\n".join(reasons)
+    assert len(await c.get("RESTORE:SKIPPED:NAMES")) == len(await c.get("RESTORE:SKIPPED:REASONS")) == 2
 
 
 async def test_a_restore_that_fails_at_once_shows_no_counts_of_another(c: Control) -> None:
@@ -183,7 +205,8 @@ async def test_a_restore_that_fails_at_once_shows_no_counts_of_another(c: Contro
     assert not await second
     for counter in ("TOTAL", "WRITTEN", "UNCHANGED", "SKIPPED", "FAILED", "MISMATCH"):
         assert await c.get(f"RESTORE:{counter}") == 0
-    assert await c.get("RESTORE:BACKUP:ID") == 900
+    assert await c.get("RESTORE:BACKUP:ID") == 0
+    assert await c.get("RESTORE:UNDO:ID") == 900
 
 
 async def test_abort_is_answered_when_the_job_has_ended(c: Control) -> None:
@@ -220,14 +243,14 @@ async def test_disabling_restores_ends_one_that_waits(c: Control) -> None:
     assert await c.label("RESTORE:STATUS") == "Aborted"
 
 
-async def test_disabling_restores_lets_one_that_runs_go_on(c: Control) -> None:
+async def test_disabling_restores_stops_one_that_runs(c: Control) -> None:
     c.jobs.hold = True
     restore = asyncio.create_task(c.put("RESTORE:ID", 12))
     await until(lambda: c.jobs.requests)
     c.jobs.begin(100)
     assert await c.put("RESTORE:ENABLE", 0)
-    c.jobs.end(100)
-    assert await restore
+    assert not await asyncio.wait_for(restore, 20)
+    assert await c.label("RESTORE:STATUS") == "Aborted"
 
 
 async def test_aborted_restore_shows_what_it_has_written(c: Control) -> None:
@@ -268,7 +291,9 @@ async def test_backup_of_a_restore_that_was_interrupted_is_there_after_the_resta
             ended(6, JobStatus.COMPLETED, dry, "dry"),
         ]
     )
-    async with control(jobs=jobs) as c:
-        assert await c.get("RESTORE:BACKUP:ID") == 33
+    store = FakeStore()
+    store.backup = 33
+    async with control(jobs=jobs, store=store) as c:
+        assert await c.get("RESTORE:UNDO:ID") == 33
         assert await c.label("RESTORE:STATUS") == "OK"
         assert await c.text("RESTORE:MSG") == "dry"

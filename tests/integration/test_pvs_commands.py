@@ -100,6 +100,8 @@ def test_list(cli: Cli) -> None:
         "order": 0,
         "max_step": None,
         "step_period": 1.0,
+        "completion": None,
+        "verify": "setpoint",
         "origin": "file",
         "changed": False,
         "removed": False,

@@ -170,7 +170,15 @@ def test_operator_panel_has_all_of_snapshot_restore_and_job() -> None:
     shown = set(pv_names(TREES["squirrel_operator.bob"]))
     wanted = {name for name in TYPES if name.startswith(("SNAP:", "RESTORE:")) and "<id>" not in name}
     wanted -= {name for name in wanted if name.endswith((":S", ":EPOCH", "NAMES", "REASONS"))}
-    assert wanted - shown == {"SNAP:NOW", "SNAP:MISSING:NAMES:LONG"}
+    assert wanted - shown == {
+        "SNAP:NOW",
+        "SNAP:MISSING:NAMES:LONG",
+        "RESTORE:BACKUP:ID",
+        "RESTORE:UNDO:OF",
+        "RESTORE:UNDO:ALL",
+        "RESTORE:SKIPPED:NAMES:LONG",
+        "RESTORE:SKIPPED:REASONS:LONG",
+    }
     assert {"JOB:STATUS", "JOB:PROGRESS", "JOB:MSG", "JOB:ABORT", "JOB:QUEUED"} <= shown
 
 
