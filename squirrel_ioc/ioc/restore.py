@@ -37,6 +37,7 @@ class RestoreGroup(JobGroup):
     selection = text("FILTER", 1024, "Selection of PVs; empty is all", writable=True)
     enable = binary("ENABLE", ("Disabled", "Enabled"), "0 refuses every restore", writable=True, value=1)
     verify = binary("VERIFY", ("No", "Yes"), "Read back and compare after writing", writable=True, value=1)
+    invalid = choice("INVALID", ("Skip", "Write"), "Values that were bad when saved", writable=True)
     abort = command("ABORT", "Abort", "Stop before the next write")
     undo = command("UNDO", "Undo", "Take the last restore back")
     undo_id = integer("UNDO:ID", "Backup that UNDO restores, 0: none")
@@ -112,6 +113,7 @@ class RestoreGroup(JobGroup):
             mode=RestoreMode(self.mode.value),
             selection=self.selection.value,
             verify=bool(self.verify.value),
+            invalid=bool(self.invalid.value),
         )
         await self.run_job(request, command or self.trigger, accepted)
 
@@ -125,7 +127,11 @@ class RestoreGroup(JobGroup):
         """
         self._check(snapshot_id, f"snapshot {snapshot_id} does not exist")
         request = RestoreRequest(
-            snapshot_id, RestoreMode(self.mode.value), verify=bool(self.verify.value), names=tuple(names)
+            snapshot_id,
+            RestoreMode(self.mode.value),
+            verify=bool(self.verify.value),
+            names=tuple(names),
+            invalid=bool(self.invalid.value),
         )
         await self.run_job(request, command, accepted)
 
@@ -143,7 +149,7 @@ class RestoreGroup(JobGroup):
     async def _take_back(self, undo: Undo, command: Command, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
         backup = self.undo_id.value
         self._check(backup, "there is nothing to undo: RESTORE:UNDO:ID is 0")
-        request = RestoreRequest(backup, verify=bool(self.verify.value), undo=undo)
+        request = RestoreRequest(backup, verify=bool(self.verify.value), undo=undo, invalid=bool(self.invalid.value))
         await self.run_job(request, command, accepted)
 
     def _check(self, snapshot_id: int, otherwise: str) -> None:

@@ -37,6 +37,8 @@ class SnapGroup(JobGroup):
     count = integer("COUNT", "Values stored")
     missing = integer("MISSING", "PVs without a value", alarm_above=0)
     missing_names = strings("MISSING:NAMES", "PVs without a value")
+    invalid = integer("INVALID", "Values that were INVALID or UDF", alarm_above=0)
+    invalid_names = strings("INVALID:NAMES", "PVs INVALID or UDF when read")
     duration = double("DURATION", "Trigger to commit", egu="s", precision=3)
     msg = text("MSG", 512, "What happened last")
     status = choice("STATUS", STATUS_STATES, "How the last snapshot ended", alarms=STATUS_ALARMS)
@@ -75,5 +77,7 @@ class SnapGroup(JobGroup):
         yield self.count, result.count
         yield self.missing_names, result.missing_names
         yield self.missing, result.missing
+        yield self.invalid_names, result.invalid_names
+        yield self.invalid, result.invalid
         yield self.duration, duration_s
         yield self.snapshot_id, result.snapshot_id

@@ -10,6 +10,7 @@ import numpy as np
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._selected import selected_rows
+from squirrel_ioc.model.bad import alarm_text, bad_rows
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import SnapshotRequest, SnapshotResult
 from squirrel_ioc.model.selection import parse
@@ -54,6 +55,7 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         ),
     )
     names = frame.channels.array
+    bad = bad_rows(frame)
     return SnapshotResult(
         snapshot_id=snapshot.id,
         title=snapshot.title,
@@ -63,6 +65,9 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         missing_names=tuple(names[missing].tolist()),
         missing_reasons=tuple(State(int(s)).reason for s in frame.state[missing]),
         duration_s=time.monotonic() - start,
+        invalid=len(bad),
+        invalid_names=tuple(names[bad].tolist()),
+        invalid_alarms=tuple(alarm_text(frame, row) for row in bad.tolist()),
     )
 
 

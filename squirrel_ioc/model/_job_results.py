@@ -18,7 +18,10 @@ MAX_NAMES_IN_ROW: Final = 1000
 
 @dataclass(frozen=True)
 class SnapshotResult:
-    """How a snapshot ended. `missing_names` with `missing_reasons` are all PVs that had no value."""
+    """How a snapshot ended. `missing_names` with `missing_reasons` are all PVs that had no value.
+
+    `invalid_names` with `invalid_alarms` are all whose value is stored, and was bad when it was read.
+    """
 
     snapshot_id: int
     title: str
@@ -28,6 +31,9 @@ class SnapshotResult:
     missing_names: tuple[str, ...] = ()
     missing_reasons: tuple[str, ...] = ()
     duration_s: float = 0.0
+    invalid: int = 0
+    invalid_names: tuple[str, ...] = ()
+    invalid_alarms: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -39,6 +45,8 @@ class SnapshotResult:
         text = f"snapshot {self.snapshot_id}: {self.count} PVs stored"
         if self.missing:
             text += f", {self.missing} without a value ({self.missing_names[0]}: {self.missing_reasons[0]})"
+        if self.invalid:
+            text += f", {self.invalid} of them bad ({self.invalid_names[0]}: {self.invalid_alarms[0]})"
         return text
 
     def to_json(self) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def _snapshot() -> Iterable[Element]:
         ("Snapshot", "SNAP:ID"),
         ("Values", "SNAP:COUNT"),
         ("Missing", "SNAP:MISSING"),
+        ("Invalid", "SNAP:INVALID"),
         ("Took", "SNAP:DURATION"),
     ]
-    yield from values(10, 244, 116, numbers)
+    yield from values(10, 244, 93, numbers)
     yield from field(300, "Taken", lambda at: show(at, "SNAP:TIME"))
     yield show((10, 332, 463, 42), "SNAP:MSG", wrap=True)
 
@@ -63,7 +64,9 @@ def _restore(medm: bool) -> Iterable[Element]:
     yield toggle((355, 66, 118, 30), "RESTORE:ENABLE")
     yield from field(110, "Mode", lambda at: choose(at, "RESTORE:MODE"), width=110)
     yield from field(110, "Verify", lambda at: toggle(at, "RESTORE:VERIFY"), x=260, width=118)
-    yield from field(142, "Selection", lambda at: enter(at, "RESTORE:FILTER"))
+    yield from field(142, "Selection", lambda at: enter(at, "RESTORE:FILTER"), width=225)
+    yield label((340, 142, 55, 26), "Invalid", align="right")
+    yield choose((400, 142, 73, 26), "RESTORE:INVALID")
     yield from field(176, "Backup", lambda at: show(at, "RESTORE:UNDO:ID"), width=110)
     undo = "Write back what stood before the last restore?"
     yield command((225, 174, 120, 30), "Undo", "RESTORE:UNDO", confirm=undo)

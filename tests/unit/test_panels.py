@@ -173,6 +173,7 @@ def test_operator_panel_has_all_of_snapshot_restore_and_job() -> None:
     assert wanted - shown == {
         "SNAP:NOW",
         "SNAP:MISSING:NAMES:LONG",
+        "SNAP:INVALID:NAMES:LONG",
         "RESTORE:BACKUP:ID",
         "RESTORE:UNDO:OF",
         "RESTORE:UNDO:ALL",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.jobs.file_types import fitted
 from squirrel_ioc.jobs.restore.ledger import Verdict
-from squirrel_ioc.jobs.restore.preflight import check_targets, check_types, check_write_access
+from squirrel_ioc.jobs.restore.preflight import check_saved, check_targets, check_types, check_write_access
 from squirrel_ioc.jobs.restore.ramp import ramp_seconds, ramped
 from squirrel_ioc.jobs.restore.run import READ_PERCENT, Run
 from squirrel_ioc.model.compare import differs
@@ -29,6 +29,8 @@ async def look(run: Run) -> None:
     live = job.targets.live(run.saved.channels)
     run.connection = live.connection
     check_targets(ledger, run.saved, run.entries, job.catalogue, live)
+    if not run.request.invalid:
+        check_saved(ledger, run.saved)
     rows = ledger.open
     saved = run.saved.take(rows)
     run.report(f"reading {len(rows)} PVs", 0.0)

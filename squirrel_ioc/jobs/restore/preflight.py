@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca import Live
 from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
+from squirrel_ioc.model.bad import alarm_text, bad_rows
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf, State, WriteState
 
-__all__ = ["catalogue_rows", "check_targets", "check_types", "check_write_access"]
+__all__ = ["catalogue_rows", "check_saved", "check_targets", "check_types", "check_write_access"]
 
 
 def catalogue_rows(channels: ChannelList, catalogue: Catalogue) -> NDArray[np.int64]:
@@ -39,6 +40,13 @@ def check_targets(ledger: Ledger, saved: Frame, entries: NDArray[np.int64], cata
 def check_write_access(ledger: Ledger, live: Live) -> None:
     """What is still open must be written, and may not be."""
     ledger.settle(np.flatnonzero(~live.writable), Verdict.FAILED, WriteState.NO_WRITE_ACCESS.reason)
+
+
+def check_saved(ledger: Ledger, saved: Frame) -> None:
+    """Verdicts on values that were bad when they were saved: not written unless somebody asks for it."""
+    bad = bad_rows(saved)
+    reasons = [f"its value was {alarm_text(saved, row)} when it was saved" for row in bad.tolist()]
+    ledger.settle(bad, Verdict.SKIPPED, reasons)
 
 
 def check_types(ledger: Ledger, saved: Frame, now: Frame, rows: NDArray[np.intp]) -> None:
