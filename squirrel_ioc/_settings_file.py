@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 from squirrel_ioc.errors import SettingsError
+from squirrel_ioc.yaml_depth import NESTED, too_deep_at
 
 __all__ = ["read_settings"]
 
@@ -65,6 +66,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise SettingsError(f"{path}: cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise SettingsError(f"{path}: is not UTF-8 text (byte {exc.start})") from exc
+    if line := too_deep_at(text):
+        raise SettingsError(f"{path}:{line}: {NESTED}")
     loader = yaml.CSafeLoader(text)
     try:
         node = loader.get_single_node()

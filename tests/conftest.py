@@ -4,6 +4,8 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("postgres",)
 
-# How long an example takes says more of what else the machine does than of the code.
-settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("here")
+# How long an example takes says more of what else the machine does than of the code. The examples are the same every
+# time, so that a run is; `pytest --hypothesis-profile random` looks for others.
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("random", settings.get_profile("same"), derandomize=False, print_blob=True)
+settings.load_profile("same")

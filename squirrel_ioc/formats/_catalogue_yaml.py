@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from squirrel_ioc.formats._catalogue_rows import FIELDS, Rows, Tags, add_tag, parse_tags
+from squirrel_ioc.yaml_depth import MAX_DEPTH, NESTED, is_too_deep
 
 __all__ = ["read_yaml"]
 
@@ -32,7 +33,6 @@ _DEFAULT_KEYS = frozenset({"tags", *FIELDS})
 _ENTRY_KEYS = _DEFAULT_KEYS | {"setpoint", "readback"}
 _BLOCK_KEYS = frozenset({"defaults", "pvs", "groups"})
 _NULL = frozenset({"~", "null", "Null", "NULL"})
-_MAX_DEPTH = 16
 
 _Node = tuple[int, "str | list[_Node] | dict[str, _Node]"]
 """A piece of the file: its line, and text, a list or a mapping."""
@@ -65,7 +65,9 @@ def read_yaml(rows: Rows, file: str, text: str) -> None:
             loader.dispose()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        rows.problem(file, mark.line + 1 if mark else None, f"is not YAML: {exc.problem or exc.context}")
+        deep = mark and is_too_deep(text, mark.index)
+        reason = NESTED if deep else f"is not YAML: {exc.problem or exc.context}"
+        rows.problem(file, mark.line + 1 if mark else None, reason)
     except yaml.reader.ReaderError as exc:
         rows.problem(file, text.count("\n", 0, exc.position) + 1, f"is not YAML: {exc.reason}")
     except _StopError as exc:
@@ -124,8 +126,8 @@ class _Reader:
 
     def _groups(self, defaults: _Defaults, depth: int) -> None:
         for event in self._until(yaml.SequenceEndEvent):
-            if depth == _MAX_DEPTH:
-                raise _StopError(_line(event), f"groups are nested more than {_MAX_DEPTH} deep")
+            if depth == MAX_DEPTH:
+                raise _StopError(_line(event), f"groups are nested more than {MAX_DEPTH} deep")
             if isinstance(event, yaml.MappingStartEvent):
                 self._block(defaults, depth + 1)
             else:
@@ -206,8 +208,8 @@ class _Reader:
             if event.anchor not in self._anchors:
                 raise _StopError(line, f"*{event.anchor} stands for nothing that can be used here")
             return line, self._anchors[event.anchor][1]
-        elif depth == _MAX_DEPTH:
-            raise _StopError(line, f"is nested more than {_MAX_DEPTH} deep")
+        elif depth == MAX_DEPTH:
+            raise _StopError(line, NESTED)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = line, [self._node(e, depth + 1) for e in self._until(yaml.SequenceEndEvent)]
         else:

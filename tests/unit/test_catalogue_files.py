@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -327,26 +328,32 @@ BAD_YAML = {
     "pvs: A\n": ["1: pvs must be a list"],
     "? [a]\n: b\npvs: [A]\n": ["1: unknown key 'a list or mapping', known are defaults, groups, pvs"],
     "defaults: {setpoint: A, atol: x}\npvs: [A, B]\n": [
-        "1: unknown key 'setpoint', known are atol, description, device, max_step, order, read_only, rtol, "
-        "step_period, tags",
+        "1: unknown key 'setpoint', known are atol, completion, description, device, max_step, order, read_only, "
+        "rtol, step_period, tags, verify",
         "1: atol: 'x' is not a number",
     ],
     "defaults: [1]\n": ["1: defaults must be a mapping"],
     "groups: [A]\n": ["1: a group must be a mapping with defaults, pvs and groups"],
-    "- A\n- B: [\n": ["3: is not YAML: did not find expected node content"],
-    "- A\n\t- B\n": ["2: is not YAML: found a tab character that violates indentation"],
-    "- A\n- B\x07\n": ["2: is not YAML: control characters are not allowed"],
+    "- '[[[[[[[[[[[[[[[[[[[[' ]\n": ["1: is not YAML: "],
+    "- A\n- B: [\n": ["3: is not YAML: "],
+    "- A\n\t- B\n": ["2: is not YAML: "],
+    "- A\n- B\x07\n": ["2: is not YAML: "],
     "- A\n---\n- B\n": ["2: has more than one document"],
     "- !!python/name:os.system A\n": ["1: YAML tag tag:yaml.org,2002:python/name:os.system is not possible"],
     "- &a [*a]\n": ["1: *a stands for nothing that can be used here"],
     "- " + "[" * 1000: ["1: is nested more than 16 deep"],
+    "- " + "[ &a " * 2000: ["1: is nested more than 16 deep"],
+    "- A\n- " + "[{? " * 1000: ["2: is nested more than 16 deep"],
+    "- " * 2000: ["1: is nested more than 16 deep"],
     "groups: [{" * 100: ["1: groups are nested more than 16 deep"],
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD_YAML.items())
 def test_bad_yaml(write: Write, text: str, expected: list[str]) -> None:
-    assert problems(write(text, "p.yaml")) == [f"p.yaml:{e}" for e in expected]
+    # How YAML itself is broken is said in the words of the library.
+    found = [re.sub(r"(?<=is not YAML: ).+", "", p) for p in problems(write(text, "p.yaml"))]
+    assert found == [f"p.yaml:{e}" for e in expected]
 
 
 def test_problems_are_bounded_and_counted(write: Write) -> None:
