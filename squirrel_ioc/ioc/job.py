@@ -164,8 +164,8 @@ class JobsGroup(Group):
 
 
 def _takes_over(info: JobInfo, shown: JobInfo) -> bool:
-    """A job that starts is shown instead of one that waits; comparisons and files do not hide others."""
-    beside = info.kind.beside and shown.status is JobStatus.IN_PROGRESS
+    """A job that starts is shown instead of one that waits; what runs beside another one does not hide it."""
+    beside = info.kind.runs_beside(shown.kind) and shown.status is JobStatus.IN_PROGRESS
     return info.status is JobStatus.IN_PROGRESS and not beside
 
 

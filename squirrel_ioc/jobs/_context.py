@@ -39,6 +39,8 @@ class JobContext:
     settings: Settings
     report: Callable[[int, int, str, float], None]
     """report(done, total, message, percent): may be called often, is published at a bounded rate."""
+    beside: str
+    """The restore that runs at the same time, in words; "" when there is none."""
     aborted_by: str = field(default="", init=False)
     partial: Any = field(default=None, init=False)
     """What a job that is interrupted has to show for itself."""

@@ -12,6 +12,7 @@ from typing import Any
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, SquirrelError, StoreError
 from squirrel_ioc.jobs._context import JobAbortedError, JobContext
+from squirrel_ioc.jobs._lanes import Lanes
 from squirrel_ioc.jobs._ports import Targets
 from squirrel_ioc.jobs._progress import JobProgress
 from squirrel_ioc.jobs._state import JobBoard
@@ -54,8 +55,7 @@ class RetryLaterError(SquirrelError):
 
 
 class JobRunner:
-    """Takes jobs that the queue delivers: one at a time of those that take or restore a snapshot; and beside it one
-    comparison, and one import or export, which must not wait for a slow ramp."""
+    """Takes jobs that the queue delivers; `Lanes` says which of them run at the same time."""
 
     def __init__(
         self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings, board: JobBoard
@@ -65,12 +65,7 @@ class JobRunner:
         self._catalogue = catalogue
         self._settings = settings
         self._board = board
-        machine, compare, files = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
-        self._lanes = dict.fromkeys(JobKind, machine) | {
-            JobKind.COMPARE: compare,
-            JobKind.IMPORT: files,
-            JobKind.EXPORT: files,
-        }
+        self._lanes = Lanes()
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
         self._saving: asyncio.Task[None] | None = None
@@ -113,7 +108,7 @@ class JobRunner:
         if info is None:
             return
         running_job.set(job_id)  # in the context of this delivery
-        async with self._lanes[info.kind]:
+        async with self._lanes.turn(info) as beside:
             info = self._board.job(job_id) or info
             waits = info.status in (JobStatus.PENDING, JobStatus.RETRYING)
             # What a service that stops has not begun is settled at its next start.
@@ -122,9 +117,9 @@ class JobRunner:
                     message = "it was refused: the database did not answer when it was asked for"
                     await self._end(_ended(info, JobStatus.ABORTED, message, None))
                 else:
-                    await self._run(info)
+                    await self._run(info, beside)
 
-    async def _run(self, info: JobInfo) -> None:
+    async def _run(self, info: JobInfo, beside: str) -> None:
         info = replace(info, status=JobStatus.IN_PROGRESS, started=datetime.now(UTC), message="")
         progress = JobProgress(self._store, self._board, info, lambda: context.partial)
         context = JobContext(
@@ -137,6 +132,7 @@ class JobRunner:
             catalogue=self._catalogue(),
             settings=self._settings,
             report=progress.report,
+            beside=beside,
         )
         self._contexts[info.id] = context
         try:

@@ -87,10 +87,10 @@ class JobBoard:
             self._trim()
 
     def _shown_rather(self, info: JobInfo) -> bool:
-        """A comparison, an import or an export does not hide the snapshot or restore that runs beside it."""
+        """What runs beside a snapshot or a restore does not hide it."""
         shown = self.current
         busy = shown is not None and shown.status is JobStatus.IN_PROGRESS and shown.id != info.id
-        return not (busy and info.kind.beside)
+        return not (busy and shown is not None and info.kind.runs_beside(shown.kind))
 
     async def wait(self, job_id: int) -> JobInfo:
         """The job's terminal state. Raises KeyError for a job this process does not know."""

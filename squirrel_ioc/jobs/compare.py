@@ -67,6 +67,7 @@ async def compare_snapshots(job: JobContext, request: CompareRequest) -> Compare
         comparison,
         table,
         sides.unread,
+        job.beside if LIVE in (request.a, request.b) else "",
         time.monotonic() - start,
     )
 

@@ -46,7 +46,7 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         frame,
         NewSnapshot(
             title=request.title or default_title(taken),
-            comment=request.comment,
+            comment="\n".join(filter(None, (request.comment, _beside(job)))),
             labels=request.labels,
             taken=taken,
             user=job.user,
@@ -64,11 +64,16 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         missing=len(missing),
         missing_names=tuple(names[missing].tolist()),
         missing_reasons=tuple(State(int(s)).reason for s in frame.state[missing]),
+        beside=job.beside,
         duration_s=time.monotonic() - start,
         invalid=len(bad),
         invalid_names=tuple(names[bad].tolist()),
         invalid_alarms=tuple(alarm_text(frame, row) for row in bad.tolist()),
     )
+
+
+def _beside(job: JobContext) -> str:
+    return f"Taken during the {job.beside}." if job.beside else ""
 
 
 async def _channels(job: JobContext, text: str) -> ChannelList:

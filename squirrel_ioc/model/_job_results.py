@@ -30,6 +30,8 @@ class SnapshotResult:
     missing: int
     missing_names: tuple[str, ...] = ()
     missing_reasons: tuple[str, ...] = ()
+    beside: str = ""
+    """The restore that ran at the same time, in words."""
     duration_s: float = 0.0
     invalid: int = 0
     invalid_names: tuple[str, ...] = ()
@@ -47,7 +49,7 @@ class SnapshotResult:
             text += f", {self.missing} without a value ({self.missing_names[0]}: {self.missing_reasons[0]})"
         if self.invalid:
             text += f", {self.invalid} of them bad ({self.invalid_names[0]}: {self.invalid_alarms[0]})"
-        return text
+        return f"{text}; taken during the {self.beside}" if self.beside else text
 
     def to_json(self) -> dict[str, Any]:
         """For the job's row."""
@@ -127,6 +129,8 @@ class CompareResult:
     """The rows that the request's `show` wants, texts cut to what a DBR_STRING carries."""
     unread: int
     """PVs of the live machine that gave no value."""
+    beside: str = ""
+    """The restore that ran at the same time, in words; "" when the live machine is on no side."""
     duration_s: float = 0.0
 
     @property
@@ -157,7 +161,7 @@ class CompareResult:
             text += f", {self.missing} on one side only"
         if self.unread:
             text += f", {self.unread} could not be read"
-        return text
+        return f"{text}; read during the {self.beside}" if self.beside else text
 
     def to_json(self) -> dict[str, Any]:
         """For the job's row."""

@@ -28,6 +28,10 @@ class JobKind(IntEnum):
         """Whether such a job runs beside snapshots and restores: it leaves the machine alone, or only reads it."""
         return self in (JobKind.COMPARE, JobKind.IMPORT, JobKind.EXPORT)
 
+    def runs_beside(self, other: JobKind) -> bool:
+        """Whether such a job may run beside an `other` one, which is the one to be shown."""
+        return self.beside or other is JobKind.RESTORE
+
 
 class JobStatus(IntEnum):
     """JOB:STATUS, in the order of its states."""

@@ -14,7 +14,17 @@ from jobs_rig import Rig, jobs_rig, put, until, values
 from squirrel_ioc.errors import RefusedError
 from squirrel_ioc.jobs.restore.ledger import Touched
 from squirrel_ioc.model.catalogue import Entry, Verify
-from squirrel_ioc.model.job import JobInfo, JobStatus, Outcome, RestoreMode, RestoreRequest, RestoreResult, Undo
+from squirrel_ioc.model.job import (
+    CompareRequest,
+    JobInfo,
+    JobStatus,
+    Outcome,
+    RestoreMode,
+    RestoreRequest,
+    RestoreResult,
+    SnapshotRequest,
+    Undo,
+)
 from squirrel_ioc.store import Store
 
 DATABASE = (
@@ -268,3 +278,25 @@ async def test_what_is_not_verified_is_not_read(rig: Rig) -> None:
     await put("R:B", 2)
     result = await restore(rig, snapshot_id)
     assert (result.outcome, result.written) == (Outcome.OK, 2)
+
+
+# Jobs that do not wait for a ramp
+
+
+async def test_a_snapshot_and_a_comparison_do_not_wait_for_a_ramp_and_say_so(rig: Rig) -> None:
+    snapshot_id = await at(rig, Entry("R:A", max_step=1, step_period=20), Entry("R:B"), A=4, B=1)
+    await put("R:A", 1)
+    job_id = await begin_ramp(rig, snapshot_id, "R:A", 2)
+    during = f"during the restore of snapshot {snapshot_id} (job {job_id})"
+    compared = await rig.run(CompareRequest(snapshot_id, 0))
+    assert compared.message.endswith(f"read {during}")
+    taken = await rig.run(SnapshotRequest(comment="Shift start"))
+    assert taken.message.endswith(f"taken {during}")
+    stored = await rig.store.snapshot(taken.result.snapshot_id)
+    assert stored is not None
+    assert stored.comment == f"Shift start\nTaken {during}."
+    assert rig.jobs.current is not None
+    assert rig.jobs.current.id == job_id
+    await rig.jobs.abort(job_id, "op")
+    await ended(rig, job_id)
+    assert "during" not in (await rig.run(SnapshotRequest())).message
