@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from squirrel_ioc.config import Settings
-    from squirrel_ioc.model.catalogue import Catalogue
+    from squirrel_ioc.model.catalogue import Catalogue, Entry
 
 __all__ = ["ConfigOption", "JsonOption", "run", "worker", "check", "migrate"]
 
@@ -127,9 +129,20 @@ def _summary(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
         "readbacks": len(catalogue.channels) - len(entries),
         "read_only": sum(e.read_only for e in entries),
         "ramped": sum(e.max_step is not None for e in entries),
+        "slowest_ramp": _slowest_ramp(settings, entries),
         "orders": len({e.order for e in entries}),
         "tags": {group: len(tags) for group, tags in sorted(groups.items())},
     }
+
+
+def _slowest_ramp(settings: Settings, entries: Sequence[Entry]) -> str:
+    """How fast it is, and how far it comes in the time that a ramp may take."""
+    ramped = [(e.max_step / e.step_period, e.setpoint) for e in entries if e.max_step is not None]
+    if not ramped:
+        return "none"
+    speed, name = min(ramped)
+    limit_s = settings.restore.max_ramp_s
+    return f"{name}, {speed:g} per second: {speed * limit_s:g} in restore.max_ramp_s ({limit_s:g} s)"
 
 
 def _without_password(settings: Settings) -> str:

@@ -20,6 +20,10 @@ __all__ = ["JobFeed", "JobOwner"]
 class JobOwner(Protocol):
     """Who has asked for a job."""
 
+    def job_moved(self, info: JobInfo, stamp: Any) -> None:
+        """Show how far it is; `result` is what it has to show so far."""
+        ...
+
     def job_ended(self, info: JobInfo, stamp: Any) -> None:
         """Publish results, MSG and STATUS."""
         ...
@@ -94,10 +98,11 @@ class JobFeed:
 
     def _publish(self, info: JobInfo) -> None:
         stamp = now()
-        owner = self._owners.pop(info.id, None) if info.status.terminal else None
+        ended = info.status.terminal
+        owner = self._owners.pop(info.id, None) if ended else self._owners.get(info.id)
         if owner is not None:
-            owner.job_ended(info, stamp)
+            (owner.job_ended if ended else owner.job_moved)(info, stamp)
         for observer in self._observers:
             observer(info, stamp)
-        if owner is not None:
+        if owner is not None and ended:
             owner.job_released(stamp)

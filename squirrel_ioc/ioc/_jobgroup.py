@@ -156,6 +156,9 @@ class JobGroup(Group):
 
     # What the feed calls
 
+    def job_moved(self, info: JobInfo, stamp: Any) -> None:
+        """Nothing: JOB:* show how far it is."""
+
     def job_ended(self, info: JobInfo, stamp: Any) -> None:
         """Results, then MSG, then STATUS."""
         started = self._run.started if self._run is not None else None

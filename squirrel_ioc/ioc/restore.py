@@ -11,6 +11,7 @@ from squirrel_ioc.errors import DatabaseDownError, RefusedError
 from squirrel_ioc.ioc._client import current_client
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
+from squirrel_ioc.ioc._group import post_all
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
 from squirrel_ioc.ioc._selection import selection_writer
 from squirrel_ioc.ioc._tasks import Tasks
@@ -73,6 +74,7 @@ class RestoreGroup(JobGroup):
         self._tasks = Tasks()
         self._saving = asyncio.Lock()
         self._unsaved = False
+        self._shown: RestoreResult | None = None
 
     async def start(self) -> None:
         """Also: whether restores are enabled, as it was before a restart."""
@@ -197,6 +199,17 @@ class RestoreGroup(JobGroup):
         if self._unsaved and self.service.store.status.connected:
             self._unsaved = False
             self._tasks.start(self._save_enable(), "save RESTORE:ENABLE")
+
+    def job_moved(self, info: JobInfo, stamp: Any) -> None:
+        """The counters follow the restore that runs; MSG says how long its ramps take."""
+        result = info.result
+        if not isinstance(result, RestoreResult) or result is self._shown:
+            return
+        self._shown = result
+        post_all(self.results(info, result, result.duration_s), stamp)
+        ramps = f"; its ramps take {result.ramp_s:.0f} s"
+        if result.ramp_s >= 1 and not self.msg.value.endswith(ramps):
+            self.msg.post(self.msg.value + ramps, stamp)
 
     def results(self, info: JobInfo, result: Any, duration_s: float) -> Iterable[tuple[Pv, Any]]:
         """Of a restore that came as far as to look at its PVs."""

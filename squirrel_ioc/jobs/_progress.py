@@ -52,7 +52,7 @@ class JobProgress:
         now = time.monotonic()
         if self._to_publish and now - self._published >= _PROGRESS_PERIOD_S:
             self._published, self._to_publish = now, False
-            self._board.publish(self.info)
+            self._board.publish(replace(self.info, result=self._partial()))
         idle = self._store.status.ok and (self._writing is None or self._writing.done())
         if self._to_store and idle and now - self._stored >= _ROW_PERIOD_S:
             self._stored, self._to_store = now, False

@@ -209,6 +209,23 @@ async def test_a_restore_that_fails_at_once_shows_no_counts_of_another(c: Contro
     assert await c.get("RESTORE:UNDO:ID") == 900
 
 
+async def test_the_counters_follow_the_restore_that_runs_and_msg_says_how_long_its_ramps_take(c: Control) -> None:
+    assert await c.put("RESTORE:ID", 12)
+    c.jobs.hold = True
+    second = asyncio.create_task(c.put("RESTORE:ID", 1))
+    await until(lambda: len(c.jobs.requests) == 2)
+    job_id = list(c.jobs.requests)[-1]
+    c.jobs.begin(job_id)
+    so_far = restore_result(1, total=8, written=0, unchanged=2, skipped=1, backup_id=0, ramp_s=90.0)
+    c.jobs.change(job_id, result=so_far)
+    assert (await c.text("RESTORE:MSG")).endswith("; its ramps take 90 s")
+    assert [await c.get(f"RESTORE:{name}") for name in ("TOTAL", "WRITTEN", "UNCHANGED", "SKIPPED")] == [8, 0, 2, 1]
+    assert await c.label("RESTORE:STATUS") == "Running"
+    c.jobs.end(job_id)
+    assert await second
+    assert await c.get("RESTORE:TOTAL") == 10
+
+
 async def test_abort_is_answered_when_the_job_has_ended(c: Control) -> None:
     assert not await c.put("RESTORE:ABORT", 1)
     assert await c.text("RESTORE:MSG") == "no restore is running"

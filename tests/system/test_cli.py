@@ -116,6 +116,12 @@ def test_check_sums_up(folder: Path) -> None:
     assert told["tags"] == {"Area": 2}
 
 
+def test_check_says_what_ramps_can_take(folder: Path) -> None:
+    file = settings_file(folder, "setpoint,max_step,step_period\nA,0.5,10\nB,1,1\nC,,\n")
+    told = json.loads(cli("check", file, "--json").stdout)
+    assert told["slowest_ramp"] == "A, 0.05 per second: 180 in restore.max_ramp_s (3600 s)"
+
+
 def test_check_never_shows_the_password(folder: Path) -> None:
     file = settings_file(folder, database={"dsn": "postgresql://me:s3cret@db.example:5433/sq"})
     done = cli("check", file, "--json")
