@@ -29,8 +29,6 @@ async def look(run: Run) -> None:
     live = job.targets.live(run.saved.channels)
     run.connection = live.connection
     check_targets(ledger, run.saved, run.entries, job.catalogue, live)
-    if not run.request.invalid:
-        check_saved(ledger, run.saved)
     rows = ledger.open
     saved = run.saved.take(rows)
     run.report(f"reading {len(rows)} PVs", 0.0)
@@ -51,6 +49,8 @@ async def look(run: Run) -> None:
     if run.request.mode is not RestoreMode.ALL:
         same = ~differs(saved, now, None, None)
         ledger.settle(rows[same & (now.state == State.VALUE)], Verdict.UNCHANGED)
+    if not run.request.invalid:
+        check_saved(ledger, run.saved)
     check_write_access(ledger, job.targets.live(run.saved.channels))
     check_ramps(run)
     run.keep()

@@ -43,7 +43,7 @@ def check_write_access(ledger: Ledger, live: Live) -> None:
 
 
 def check_saved(ledger: Ledger, saved: Frame) -> None:
-    """Verdicts on values that were bad when they were saved: not written unless somebody asks for it."""
+    """Verdicts on values that were bad when they were saved, and that the PVs do not have: not written."""
     bad = bad_rows(saved)
     reasons = [f"its value was {alarm_text(saved, row)} when it was saved" for row in bad.tolist()]
     ledger.settle(bad, Verdict.SKIPPED, reasons)

@@ -56,7 +56,7 @@ async def _check(run: Run, rows: NDArray[np.intp], readbacks: list[str] | None, 
             return
         rows = rows[bad]
         readbacks = None if readbacks is None else [readbacks[i] for i in bad.tolist()]
-        run.report(f"{len(bad)} {what} do not have the value written yet: {got.channels.names[bad[0]]}", percent)
+        run.report(f"verifying: {len(bad)} {what} do not have their value yet: {got.channels.names[bad[0]]}", percent)
         await run.job.pause(min(_POLL_S, max(0.0, deadline - time.monotonic())))
 
 
