@@ -37,13 +37,20 @@ record(calcout, "R:SLOW") { field(CALC, "A+1") field(ODLY, "5") field(OUT, "R:OT
 record(calcout, "R:LATE") { field(CALC, "A") field(ODLY, "30") }
 record(calcout, "R:STUCK") { field(CALC, "A") field(ODLY, "30") }
 record(ao, "R:OTHER") { }
+record(ao, "R:GUARDED") { field(ASG, "GUARDED") field(PINI, "YES") }
+record(bo, "R:PERMIT") { field(VAL, "1") field(PINI, "YES") }
 """
 )
+
+ACCESS = """
+ASG(DEFAULT) { RULE(1, READ) RULE(1, WRITE) }
+ASG(GUARDED) { INPA("R:PERMIT") RULE(1, READ) RULE(1, WRITE) { CALC("A=1") } }
+"""
 
 
 @pytest.fixture(scope="module")
 def ioc() -> Iterator[IocProcess]:
-    with IocProcess(DATABASE) as process:
+    with IocProcess(DATABASE, ACCESS) as process:
         yield process
 
 
@@ -194,6 +201,21 @@ async def test_nothing_that_could_be_written_is_a_failure(rig: Rig) -> None:
     result = await restore(rig, snapshot_id)
     assert (result.outcome, result.skipped) == (Outcome.FAILED, 1)
     assert result.skipped_reasons == ("read-only in the catalogue",)
+
+
+async def test_a_pv_locked_at_run_time_fails_unless_it_has_its_value(rig: Rig) -> None:
+    snapshot_id = await at(rig, Entry("R:GUARDED"), GUARDED=5)
+    channels = rig.catalogue.channels
+    await put("R:GUARDED", 6)
+    for value, outcome in ((6, Outcome.FAILED), (5, Outcome.OK)):
+        await put("R:GUARDED", value)
+        await put("R:PERMIT", 0)
+        await until(lambda: not rig.machine.live(channels).writable.any())
+        result = await restore(rig, snapshot_id)
+        await put("R:PERMIT", 1)
+        await until(lambda: bool(rig.machine.live(channels).writable.all()))
+        assert result.outcome is outcome
+        assert result.bad_reasons == (("no write access",) if outcome is Outcome.FAILED else ())
 
 
 async def test_pvs_without_a_saved_value_make_it_partial_and_are_named(rig: Rig) -> None:
