@@ -19,6 +19,8 @@ from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.job import JobInfo, JobStatus, SnapshotRequest
 from squirrel_ioc.store import Store
 
+_POLL_S = 0.005
+
 
 @dataclass
 class Rig:
@@ -51,13 +53,13 @@ class Rig:
         return int(info.result.snapshot_id)
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while True:
             met = condition()
             if met if isinstance(met, bool) else await met:
                 return
-            await asyncio.sleep(0)
+            await asyncio.sleep(_POLL_S)
 
 
 @asynccontextmanager
