@@ -54,7 +54,9 @@ class Live(ControlPvs):
 
 
 @asynccontextmanager
-async def serving(folder: Path, database: DatabaseSettings, *files: Path, **ca: Any) -> AsyncIterator[Live]:
+async def serving(
+    folder: Path, database: DatabaseSettings, *files: Path, exchange: Path | None = None, **ca: Any
+) -> AsyncIterator[Live]:
     """Run it with these catalogue files. It must stop by itself when it is told to."""
     (port,) = take_ports(1)
     settings = Settings(
@@ -64,6 +66,7 @@ async def serving(folder: Path, database: DatabaseSettings, *files: Path, **ca: 
         state_dir=folder,
         database=database,
         catalogue=CatalogueSettings(files=files),
+        exchange_dir=exchange,
         ca=ca_settings(**({"timeout_s": 2.0} | ca)),
     )
     stop, ready = asyncio.Event(), asyncio.Event()

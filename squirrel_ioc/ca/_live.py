@@ -60,10 +60,11 @@ def live(engine: Engine, slots: NDArray[np.intp]) -> Live:
     )
 
 
-def ioc_states(engine: Engine) -> list[IocState]:
-    """Every IOC that has channels, in the order in which they were met."""
+def ioc_states(engine: Engine, besides: NDArray[np.intp]) -> list[IocState]:
+    """Every IOC that has channels, those in the slots `besides` left out; in the order in which they were met."""
     table, iocs = engine.table, engine.iocs.all
     used = (table.chid[: table.size] != 0) & (table.ioc[: table.size] >= 0)
+    used[besides[besides < len(used)]] = False
     index = table.ioc[: table.size][used]
     channels = np.bincount(index, minlength=len(iocs)).tolist()
     connected = np.bincount(index[table.connected[: table.size][used]], minlength=len(iocs)).tolist()

@@ -24,10 +24,11 @@ class ReadPlan:
     """How to read the channels in these slots (-1: not watched), laid out once for a state of the connections.
 
     `connection` int32[n] as in the table; `unready`: rows that are to be read, and whose meta data were not known when
-    this was made; `all_metas`: the table's meta column, of which `meta` and `metas` are a smaller form.
+    this was made; `all_metas`: the table's meta column, of which `meta` and `metas` are a smaller form. `as_text`: each
+    value, also a scalar, comes as an array of DBR_STRING.
     """
 
-    def __init__(self, engine: Engine, slots: NDArray[np.intp]) -> None:
+    def __init__(self, engine: Engine, slots: NDArray[np.intp], *, as_text: bool = False) -> None:
         table = engine.table
         self.generation = table.generation
         self.slots = slots
@@ -38,12 +39,13 @@ class ReadPlan:
         self.state = np.full(len(slots), State.DISCONNECTED, np.uint8)
         self.state[connected] = State.NO_READ_ACCESS
         self.state[readable] = State.NOT_READ
-        self.dbf = np.where(known, table.dbf[slots], np.uint8(Dbf.NONE)).astype(np.uint8)
+        dbf = np.uint8(Dbf.STRING) if as_text else table.dbf[slots]
+        self.dbf = np.where(known, dbf, np.uint8(Dbf.NONE)).astype(np.uint8)
         self.connection = table.connection[slots]
         self.unready = np.flatnonzero(readable & ~table.ready[slots])
         self.all_metas = np.where(known, table.meta[slots], 0)
         self.meta, self.metas = few_metas(self.all_metas, engine.metas.all)
-        scalar = table.count[slots] == 1
+        scalar = (table.count[slots] == 1) & (not as_text)
         self.scalar_rows = np.flatnonzero(readable & scalar)
         self.scalars = Buffer.of(table, slots[self.scalar_rows], TIME_DTYPE, DBR_TIME)
         array_rows = np.flatnonzero(readable & ~scalar)

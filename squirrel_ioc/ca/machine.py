@@ -22,7 +22,9 @@ from squirrel_ioc.ca._read import ReadOperation
 from squirrel_ioc.ca._read_round import ReadPlan
 from squirrel_ioc.ca._settings import CaSettings
 from squirrel_ioc.ca._upkeep import Upkeep
+from squirrel_ioc.ca._whole_values import WholeValues
 from squirrel_ioc.ca._write import WriteOperation
+from squirrel_ioc.ca._write_texts import LongTexts
 from squirrel_ioc.errors import ChannelAccessError
 from squirrel_ioc.model.frame import ChannelList, Frame
 
@@ -49,6 +51,7 @@ class Machine:
     def __init__(self, settings: CaSettings) -> None:
         self._settings = settings
         self._engine = self._new_engine()
+        self._whole = WholeValues(self._engine, settings.max_in_flight_per_ioc)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slot_of: dict[str, int] = {}
         self._watching = asyncio.Lock()
@@ -75,6 +78,7 @@ class Machine:
         self._watching, self._told = asyncio.Lock(), asyncio.Event()
         self._change_posted = False
         self._engine = self._new_engine()
+        self._whole = WholeValues(self._engine, self._settings.max_in_flight_per_ioc)
         Upkeep(self._engine, self._settings.timeout_s, self._settings.max_in_flight_per_ioc)
         self._engine.start()
 
@@ -110,6 +114,7 @@ class Machine:
             gone = [name for name in self._slot_of if name not in wanted]
             if gone:
                 slots = [self._slot_of.pop(name) for name in gone]
+                self._whole.forget(gone)
                 self._slots_of_list.clear()
                 self._begin(ClearOperation(self._engine, slots))
 
@@ -122,7 +127,7 @@ class Machine:
 
     def iocs(self) -> list[IocState]:
         """The IOCs the channels live on, in the order in which they were met."""
-        return ioc_states(self._engine)
+        return ioc_states(self._engine, self._whole.slots)
 
     def reset_iocs(self) -> None:
         """Try every IOC again that is skipped because it did not answer."""
@@ -176,13 +181,16 @@ class Machine:
         A channel that is not watched is DISCONNECTED. `progress(done, total)` is called in the loop, at most every
         0.1 s. `abort` is asked all the time, in another thread; once it says True, the read ends, and what has not
         come is NOT_READ. Raises ChannelAccessError when not started.
+
+        Texts longer than a DBR_STRING are whole; see `WholeValues` for this, and for what is CUT or INEXACT.
         """
         slots = self._slots(channels)
+        timeout_s = self._settings.timeout_s if timeout_s is None else timeout_s
         operation = ReadOperation(
             self._engine,
             channels,
             lambda: self._plan(channels, slots),
-            self._settings.timeout_s if timeout_s is None else timeout_s,
+            timeout_s,
             self._settings.retry_s,
             self._settings.max_in_flight_per_ioc,
             self._in_loop(progress),
@@ -191,9 +199,10 @@ class Machine:
         await self._engine.run(operation)
         if operation.frame is None:
             raise ChannelAccessError("the read was withdrawn")
+        frame = await self._whole.complete(operation.frame, slots, timeout_s, abort or _never)
         if progress:
             progress(len(channels), len(channels))
-        return operation.frame
+        return frame
 
     async def write(
         self,
@@ -214,11 +223,14 @@ class Machine:
         `progress` is as in `read`; `waiting(name, others)`, called as often, names a write that takes longer than a
         second, and says how many more do. `abort` is asked, in another thread, before writes go out; once it says True,
         what was sent still completes, and the rest is NOT_ISSUED. Raises ChannelAccessError when not started.
+
+        A text longer than a DBR_STRING goes to the field's long string; where there is none it is TOO_LONG.
         """
+        texts = await LongTexts.of(values, self._slots(values.channels), self._whole, self._engine.table)
         operation = WriteOperation(
             self._engine,
-            values,
-            self._slots(values.channels),
+            texts.values,
+            texts.slots,
             self._settings.put_timeout_s if timeout_s is None else timeout_s,
             self._settings.retry_s if retry else 0.0,
             self._settings.max_in_flight_per_ioc,
@@ -229,6 +241,7 @@ class Machine:
         await self._engine.run(operation)
         if progress:
             progress(len(values), len(values))
+        operation.outcome[texts.unsent] = texts.outcome
         return operation.outcome
 
     def _slots(self, channels: ChannelList) -> NDArray[np.intp]:

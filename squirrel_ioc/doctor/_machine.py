@@ -14,10 +14,16 @@ from squirrel_ioc.config import CaSettings
 from squirrel_ioc.doctor._finding import Finding, Verdict
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
+from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.values import State
 
 __all__ = ["check_machine"]
 
 _NAMED: Final = 5
+_NOT_WHOLE: Final = {
+    State.CUT: "shorten it, or serve it by an IOC that has long strings (NAME$)",
+    State.INEXACT: "keep it below 2^53, or in two records",
+}
 _STATES: Final = ("ok", "slow", "not answering", "down")
 
 
@@ -30,6 +36,7 @@ async def check_machine(settings: CaSettings, catalogue: Catalogue, channels: Ch
         await machine.settled(settings.connect_timeout_s)
         live = machine.live(channels)
         iocs = machine.iocs()
+        frame = await machine.read(channels)
     finally:
         await machine.stop()
     findings = [
@@ -39,7 +46,7 @@ async def check_machine(settings: CaSettings, catalogue: Catalogue, channels: Ch
     ]
     missing = channels.array[~live.connected].tolist()
     read_only = channels.array[live.connected & ~live.writable & ~_marked(catalogue, channels)].tolist()
-    return [*_missing(missing, len(channels), settings), *_read_only(read_only), *findings]
+    return [*_missing(missing, len(channels), settings), *_read_only(read_only), *_not_whole(frame), *findings]
 
 
 def _marked(catalogue: Catalogue, channels: ChannelList) -> NDArray[np.bool_]:
@@ -63,24 +70,39 @@ def _missing(missing: list[str], total: int, settings: CaSettings) -> Iterator[F
             tuple(missing),
         )
         return
-    some = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
     yield Finding(
         "pvs",
         Verdict.WARNING,
-        f"{len(missing)} of {total} PVs do not connect {within}: {some}",
+        f"{len(missing)} of {total} PVs do not connect {within}: {_some(missing)}",
         "they will be missing in snapshots: start their IOCs, add their addresses to ca.addr_list, or take them out of "
         "the catalogue",
         tuple(missing),
     )
 
 
+def _not_whole(frame: Frame) -> Iterator[Finding]:
+    for state, advice in _NOT_WHOLE.items():
+        names = frame.channels.array[frame.state == state].tolist()
+        if names:
+            yield Finding(
+                "pvs",
+                Verdict.WARNING,
+                f"{state.reason}: {_some(names)}",
+                f"not saved, not restored: {advice}",
+                tuple(names),
+            )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
 def _read_only(names: list[str]) -> Iterator[Finding]:
     if names:
-        some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
         yield Finding(
             "pvs",
             Verdict.WARNING,
-            f"setpoints that may not be written from here, {len(names)} of them: {some}",
+            f"setpoints that may not be written from here, {len(names)} of them: {_some(names)}",
             "give this user and host write access on the IOC, or mark them read_only in the catalogue",
             tuple(names),
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from squirrel_ioc.model.frame import ChannelList, Frame
-from squirrel_ioc.model.values import ELEMENT_DTYPE, NO_META, STRING_SIZE, Dbf, Meta, State
+from squirrel_ioc.model.values import ELEMENT_DTYPE, NO_META, STRING_SIZE, TEXT_SIZE, Dbf, Meta, State
 
 __all__ = ["Cell", "Columns", "number_cell", "text_cell", "numbers_cell", "texts_cell", "chars_cell"]
 
@@ -49,7 +49,7 @@ def number_cell(dbf: Dbf, value: float, meta: Meta | None = None) -> Cell:
 
 def text_cell(raw: bytes, meta: Meta | None = None) -> Cell:
     """A string. Raises ValueError when it is too long for one or has a NUL."""
-    _check_text(raw)
+    _check_text(raw, TEXT_SIZE)
     return Cell(meta or _SCALAR[Dbf.STRING], 1, np.nan, raw)
 
 
@@ -71,7 +71,7 @@ def numbers_cell(dbf: Dbf, values: Sequence[float], meta: Meta | None = None) ->
 def texts_cell(values: Sequence[bytes], meta: Meta | None = None) -> Cell:
     """An array of strings. Raises ValueError when one is too long or has a NUL."""
     for raw in values:
-        _check_text(raw)
+        _check_text(raw, STRING_SIZE)
     joined = b"".join(raw.ljust(STRING_SIZE, b"\0") for raw in values)
     return Cell(meta or _array_meta(Dbf.STRING, len(values)), len(values), np.nan, joined)
 
@@ -84,9 +84,9 @@ def chars_cell(text: bytes, meta: Meta | None = None) -> Cell:
     return Cell(meta or _array_meta(Dbf.CHAR, len(raw)), len(raw), np.nan, raw)
 
 
-def _check_text(raw: bytes) -> None:
-    if len(raw) >= STRING_SIZE:
-        raise ValueError(f"a text of {len(raw)} bytes does not fit STRING, which holds {STRING_SIZE - 1}")
+def _check_text(raw: bytes, size: int) -> None:
+    if len(raw) >= size:
+        raise ValueError(f"a text of {len(raw)} bytes does not fit STRING, which holds {size - 1}")
     if b"\0" in raw:
         raise ValueError("a text has a NUL")
 

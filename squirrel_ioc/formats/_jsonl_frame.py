@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.formats._jsonl_write import CHUNK
 from squirrel_ioc.model.frame import ChannelList, Frame
-from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, Dbf, Meta, State
+from squirrel_ioc.model.values import ELEMENT_DTYPE, TEXT_SIZE, Dbf, Meta, State
 
 __all__ = ["FrameReader", "decode_number"]
 
@@ -153,7 +153,7 @@ def _row(value: Any) -> int:
 
 def _fits(raw: bytes, dbf: Dbf, count: int, *, array: bool) -> bool:
     if dbf is Dbf.STRING and not array and count == 1:
-        return len(raw) <= STRING_SIZE
+        return len(raw) < TEXT_SIZE
     return len(raw) == count * ELEMENT_DTYPE[dbf].itemsize
 
 

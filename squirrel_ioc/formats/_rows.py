@@ -10,7 +10,7 @@ import numpy as np
 
 from squirrel_ioc.formats._breath import LINES_A_LOOK, breathe
 from squirrel_ioc.model.frame import Frame
-from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, Dbf, Meta, State
+from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, TEXT_SIZE, Dbf, Meta, State
 
 __all__ = ["Row", "rows", "texts", "text_of", "double_text", "float_text", "number_text", "plain_nan"]
 
@@ -83,8 +83,9 @@ def _elements(dbf: Dbf, raw: bytes, array: bool) -> Sequence[Any]:
 
 def texts(row: Row) -> Sequence[bytes]:
     """The strings of a row. Raises ValueError when one has no room for its NUL: no file could be read back into it."""
-    if any(len(e) >= STRING_SIZE for e in row.elements):
-        raise ValueError(f"a text of more than {STRING_SIZE - 1} bytes")
+    size = STRING_SIZE if row.array else TEXT_SIZE
+    if any(len(e) >= size for e in row.elements):
+        raise ValueError(f"a text of more than {size - 1} bytes")
     return row.elements
 
 

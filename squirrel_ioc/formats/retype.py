@@ -70,6 +70,10 @@ def _as_is(row: Row, meta: Meta | None = None) -> Cell:
 
 
 def _convert(row: Row, meta: Meta, as_shown: bool) -> Cell:
+    if meta.dbf is Dbf.STRING and meta.count == 1 and row.dbf is Dbf.CHAR and row.array and row.raw:
+        text, end, rest = row.raw.partition(b"\0")
+        if end and not rest:  # a long string
+            return text_cell(text, meta)
     if len(row.elements) > max(meta.count, 1):
         raise ValueError(f"{len(row.elements)} elements")
     if row.dbf is meta.dbf and row.array == (meta.count > 1):

@@ -174,6 +174,8 @@ class StoredPv(Pv):
         self.is_array, self.record = stored.is_array, stored.record
         self._max_length = max(self.max_length, stored.max_count)
         self.states = tuple(cut_utf8(label.encode(), _LABEL_SIZE).decode() for label in meta.labels)
+        if kind is Dbf.STRING and not self.is_array:
+            self.long_string_max_length = max(self.long_string_max_length, len(stored.raw or b"") + 1)
         self.egu = meta.units
         self.prec = max(0, min(_MAX_PRECISION, meta.precision))
         self.limits = _limits(meta, kind)
@@ -233,6 +235,9 @@ class StoredPv(Pv):
             data = b"" if self.is_array else bytes(STRING_SIZE)
         else:
             data = stored.raw or b""
+            if long_string and not self.is_array:
+                text = data.split(b"\0", 1)[0][: self.long_string_max_length - 1]
+                return Elements(text + b"\0", len(text) + 1, 1)
             if not self.is_array:
                 data = data[: STRING_SIZE - 1].ljust(STRING_SIZE, b"\0")
         if long_string:

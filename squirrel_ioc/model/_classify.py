@@ -100,7 +100,9 @@ def _compare_bytes(
     open_rows = ~identical & (a.count[rows] == b.count[rows])
     for batch in _batches(rows[open_rows & ~text_a & ~text_b], a.count):
         kind[batch], delta[batch] = _compare_elements(a, b, batch, limits)
-    arrays = np.maximum(size_a, size_b) >= STRING_SIZE
+    # A text of more than 40 bytes is a scalar, and no element of an array can be equal to it.
+    largest = np.maximum(size_a, size_b)
+    arrays = (largest >= STRING_SIZE) & ((largest == STRING_SIZE) | (a.count[rows] != 1))
     for batch in _batches(rows[open_rows & text_a & text_b & arrays], a.count):
         kind[batch] = _compare_strings(a, b, batch)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, Dbf, Meta
+from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, TEXT_SIZE, Dbf, Meta
 
 __all__ = ["encode"]
 
@@ -35,22 +35,22 @@ def encode(name: str, value: Any, meta: Meta) -> tuple[float, bytes | None, int]
 
 def _strings(name: str, value: Any, array: bool) -> tuple[float, bytes | None, int]:
     if not array:
-        raw = value.split(b"\0", 1)[0] if isinstance(value, bytes) else _string(name, value)
-        if len(raw) > STRING_SIZE:
-            raise ValueError(f"{name}: a string is longer than {STRING_SIZE - 1} bytes")
+        raw = value.split(b"\0", 1)[0] if isinstance(value, bytes) else _string(name, value, TEXT_SIZE)
+        if len(raw) >= TEXT_SIZE:
+            raise ValueError(f"{name}: a string is longer than {TEXT_SIZE - 1} bytes")
         return np.nan, raw, 1
     if not isinstance(value, bytes):
         texts = value if isinstance(value, _SEQUENCE) else [value]
-        value = b"".join(_string(name, t).ljust(STRING_SIZE, b"\0") for t in texts)
+        value = b"".join(_string(name, t, STRING_SIZE).ljust(STRING_SIZE, b"\0") for t in texts)
     elif len(value) % STRING_SIZE:
         raise ValueError(f"{name}: {len(value)} bytes are no whole number of strings")
     return np.nan, value, len(value) // STRING_SIZE
 
 
-def _string(name: str, value: Any) -> bytes:
+def _string(name: str, value: Any, size: int) -> bytes:
     raw = value if isinstance(value, bytes) else str(value).encode()
-    if len(raw) >= STRING_SIZE:
-        raise ValueError(f"{name}: a string is longer than {STRING_SIZE - 1} bytes")
+    if len(raw) >= size:
+        raise ValueError(f"{name}: a string is longer than {size - 1} bytes")
     if b"\0" in raw:
         raise ValueError(f"{name}: a string has a NUL")
     return raw

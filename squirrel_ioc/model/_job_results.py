@@ -46,7 +46,8 @@ class SnapshotResult:
         """One line for a person."""
         text = f"snapshot {self.snapshot_id}: {self.count} PVs stored"
         if self.missing:
-            text += f", {self.missing} without a value ({self.missing_names[0]}: {self.missing_reasons[0]})"
+            first = dict(zip(reversed(self.missing_reasons), reversed(self.missing_names), strict=True))
+            text += f", {self.missing} without a value ({'; '.join(f'{first[r]}: {r}' for r in reversed(first))})"
         if self.invalid:
             text += f", {self.invalid} of them bad ({self.invalid_names[0]}: {self.invalid_alarms[0]})"
         return f"{text}; taken during the {self.beside}" if self.beside else text

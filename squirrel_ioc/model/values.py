@@ -20,6 +20,7 @@ __all__ = [
     "NO_META",
     "ELEMENT_DTYPE",
     "STRING_SIZE",
+    "TEXT_SIZE",
     "EPICS_EPOCH_S",
     "NAN",
     "decode",
@@ -30,6 +31,9 @@ NAN: Final = math.nan
 
 STRING_SIZE: Final = 40
 """Bytes of a DBR_STRING, the terminating NUL included."""
+
+TEXT_SIZE: Final = 32_768
+"""Bytes that a text can have in a record, the terminating NUL included (lso, SIZV)."""
 
 EPICS_EPOCH_S: Final = 631152000
 """1990-01-01T00:00:00Z in UNIX seconds: the origin of CA time stamps."""
@@ -73,6 +77,10 @@ class State(IntEnum):
     IOC_OPEN = 6
     NO_WORKER = 7
     """No worker of its area has answered."""
+    CUT = 8
+    """A text that is longer than a DBR_STRING, and its IOC does not give the whole of it."""
+    INEXACT = 9
+    """An integer that Channel Access cannot carry: no double is equal to it."""
 
     @property
     def reason(self) -> str:
@@ -89,6 +97,8 @@ _STATE_REASON: Final = {
     State.ERROR: "read refused by the IOC",
     State.IOC_OPEN: "skipped: its IOC did not answer before",
     State.NO_WORKER: "no worker of its area answers",
+    State.CUT: "its text is cut at 39 characters",
+    State.INEXACT: "an integer beyond 2^53, which comes inexact over Channel Access",
 }
 
 
@@ -116,6 +126,8 @@ class WriteState(IntEnum):
     """The worker that was to send it does not answer any more: it may have been sent, and take effect."""
     DROPPED = 10
     """Sent, and the connection was lost before it completed: it may have taken effect."""
+    TOO_LONG = 11
+    """Not sent: the PV does not take a text of this length over Channel Access."""
 
     @property
     def reason(self) -> str:
@@ -135,6 +147,7 @@ _WRITE_REASON: Final = {
     WriteState.NO_WORKER: "not written: no worker of its area answers",
     WriteState.LOST: "its worker does not answer any more; it may have been written",
     WriteState.DROPPED: "disconnected before completion; it may have taken effect",
+    WriteState.TOO_LONG: "its text does not fit: the PV takes no text of this length",
 }
 
 

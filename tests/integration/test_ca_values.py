@@ -164,7 +164,7 @@ async def test_a_string_too_long_is_refused(machine: Machine) -> None:
     channels = await hold(machine, "STRING1", "STRING7", "DOUBLE1")
     rows = (Dbf.STRING, 1, b"x" * 40), (Dbf.STRING, 7, b"y" * 40), (Dbf.DOUBLE, 1, 1.5)
     outcome = await machine.write(frame_of(channels, *rows))
-    assert outcome.tolist() == [WriteState.REFUSED, WriteState.REFUSED, WriteState.DONE]
+    assert outcome.tolist() == [WriteState.TOO_LONG, WriteState.REFUSED, WriteState.DONE]
 
 
 async def test_more_elements_than_the_channel_has_are_refused(machine: Machine) -> None:

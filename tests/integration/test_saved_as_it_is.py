@@ -21,21 +21,24 @@ from squirrel_ioc.store import EmbeddedServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 P = random_prefix()
+CALC = "RNDM*100+12345678901234567890*0+A+B+C+D+E+F"
 
 DATABASE = f"""
 record(ao, "{P}UDFAO") {{ field(PREC, "2") field(HIHI, "9") }}
 record(ao, "{P}BY:FILE") {{ field(VAL, "7") }}
 record(ao, "{P}LIMIT") {{ field(VAL, "7") field(PINI, "YES") field(HIGH, "6") field(HSV, "INVALID") }}
+record(calc, "{P}CALC") {{ field(CALC, "{CALC}") }}
+record(int64out, "{P}I64") {{ field(VAL, "9007199254740993") field(PINI, "YES") }}
 """
-PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT")
+PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64")
 
 
 @dataclass
 class Rig:
-    """A service, and the IOC it looks after."""
+    """A service, and its folder for files."""
 
     s: Live
-    ioc: IocProcess
+    exchange: Path
 
     async def snapshot(self, selection: str = "", label: str = "OK") -> int:
         assert await self.s.say("SNAP:FILTER", selection)
@@ -45,7 +48,8 @@ class Rig:
 
     async def restore(self, snapshot_id: int, well: bool = True) -> str:
         """MSG."""
-        assert await self.s.put("RESTORE:ID", snapshot_id) is well
+        done = await self.s.put("RESTORE:ID", snapshot_id)
+        assert done is well, await self.s.text("RESTORE:MSG")
         return await self.s.text("RESTORE:MSG")
 
 
@@ -60,14 +64,17 @@ async def get(name: str, **options: Any) -> Any:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(postgres_template: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     folder: Path = tmp_path_factory.mktemp("service")
+    exchange = folder / "exchange"
+    exchange.mkdir()
     (folder / "pvs.csv").write_text("Setpoint\n" + "".join(f"{P}{name}\n" for name in PVS))
     name = f"test_{os.getpid()}_saved"
     await execute(postgres_template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     try:
-        with IocProcess(DATABASE) as ioc:
-            async with serving(folder, settings_for(postgres_template, name), folder / "pvs.csv") as service:
+        with IocProcess(DATABASE):
+            database = settings_for(postgres_template, name)
+            async with serving(folder, database, folder / "pvs.csv", exchange=exchange) as service:
                 await service.wait_for("PVS:CONNECTED", len(PVS), 30)
-                yield Rig(service, ioc)
+                yield Rig(service, exchange)
     finally:
         await execute(postgres_template, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -89,7 +96,7 @@ async def test_a_value_that_was_never_set_is_named_and_not_written_unless_asked_
     assert await rig.s.names("RESTORE:SKIPPED:NAMES") == [f"{P}UDFAO"]
     assert await rig.s.names("RESTORE:SKIPPED:REASONS") == ["its value was INVALID (UDF) when it was saved"]
     assert await rig.s.count("RESTORE:WRITTEN") == 3
-    assert [await get(name) for name in PVS] == [8, 9, 7, 7]
+    assert [await get(name) for name in PVS[:4]] == [8, 9, 7, 7]
 
     assert await rig.s.put("RESTORE:INVALID", "Write")
     try:
@@ -98,5 +105,50 @@ async def test_a_value_that_was_never_set_is_named_and_not_written_unless_asked_
         assert await rig.s.put("RESTORE:INVALID", "Skip")
     assert await rig.s.count("RESTORE:WRITTEN") == 1
     assert await get("UDFAO") == 0
-    await rig.snapshot()
+    await rig.snapshot(f"{P}UDFAO")
     assert await rig.s.count("SNAP:INVALID") == 0
+
+
+async def test_a_text_of_more_than_39_characters_is_restored_whole(rig: Rig) -> None:
+    snapshot_id = await rig.snapshot(f"{P}CALC.CALC")
+    stored = f"SNAP:{snapshot_id}:VAL:{P}CALC.CALC"
+    assert await rig.s.get(stored) == CALC[:39]
+    assert await rig.s.text(f"{stored}.VAL$") == CALC
+    other = "A+B+" + CALC
+    await put("CALC.CALC$", other, datatype=aioca.DBR_CHAR_STR)
+    await rig.restore(snapshot_id)
+    assert await rig.s.label("RESTORE:STATUS") == "OK"
+    assert await get("CALC.CALC$", datatype=aioca.DBR_CHAR_STR) == CALC
+    assert await rig.s.put("RESTORE:UNDO", 1)
+    assert await get("CALC.CALC$", datatype=aioca.DBR_CHAR_STR) == other
+    # What differs behind the cut differs.
+    await put("CALC.CALC$", CALC[:-1] + "G", datatype=aioca.DBR_CHAR_STR)
+    await rig.restore(snapshot_id)
+    assert await rig.s.count("RESTORE:WRITTEN") == 1
+    assert await get("CALC.CALC$", datatype=aioca.DBR_CHAR_STR) == CALC
+
+
+async def test_a_text_that_a_file_has_cut_is_not_written_over_the_whole_one(rig: Rig) -> None:
+    for saved, status, message in (
+        (CALC, "OK", "1 unchanged"),
+        (CALC[:37], "OK", "1 of 1 PVs written"),
+        (CALC[:39], "Failed", "its text was cut at 39 characters in the file"),
+    ):
+        await put("CALC.CALC$", CALC, datatype=aioca.DBR_CHAR_STR)
+        (rig.exchange / "cut.sav").write_text(f"# autosave R5.3\n{P}CALC.CALC {saved}\n<END>\n")
+        assert await rig.s.say("FILE:IMPORT", "cut.sav")
+        assert message in await rig.restore(await rig.s.count("FILE:ID"), well=status == "OK")
+        assert await rig.s.label("RESTORE:STATUS") == status
+    assert await get("CALC.CALC$", datatype=aioca.DBR_CHAR_STR) == CALC
+
+
+async def test_an_integer_that_channel_access_cannot_carry_is_named(rig: Rig) -> None:
+    snapshot_id = await rig.snapshot(f"{P}I64,{P}LIMIT", "Partial")
+    reason = f"{P}I64: an integer beyond 2^53, which comes inexact over Channel Access"
+    assert reason in await rig.s.text("SNAP:MSG")
+    assert await rig.s.names("SNAP:MISSING:NAMES") == [f"{P}I64"]
+    await put("I64", 42)
+    await rig.restore(snapshot_id)
+    assert await rig.s.label("RESTORE:STATUS") == "Partial"
+    assert await rig.s.names("RESTORE:BAD:NAMES") == [f"{P}I64"]
+    assert await get("I64") == 42

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.jobs.file_types import fitted
 from squirrel_ioc.jobs.restore.ledger import Verdict
-from squirrel_ioc.jobs.restore.preflight import check_saved, check_targets, check_types, check_write_access
+from squirrel_ioc.jobs.restore.preflight import check_saved, check_targets, check_types, check_whole, check_write_access
 from squirrel_ioc.jobs.restore.ramp import ramp_seconds, ramped
 from squirrel_ioc.jobs.restore.run import READ_PERCENT, Run
 from squirrel_ioc.model.compare import differs
@@ -44,6 +44,7 @@ async def look(run: Run) -> None:
     job.check_abort()
     if run.snapshot.file_format:
         saved = await _fit(run, now, rows)
+        check_whole(ledger, saved, now, rows)
     run.now, run.looked = now, rows
     check_types(ledger, saved, now, rows)
     if run.request.mode is not RestoreMode.ALL:

@@ -10,9 +10,9 @@ from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
 from squirrel_ioc.model.bad import alarm_text, bad_rows
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
-from squirrel_ioc.model.values import ELEMENT_DTYPE, Dbf, State, WriteState
+from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, Dbf, State, WriteState
 
-__all__ = ["catalogue_rows", "check_saved", "check_targets", "check_types", "check_write_access"]
+__all__ = ["catalogue_rows", "check_saved", "check_targets", "check_types", "check_whole", "check_write_access"]
 
 
 def catalogue_rows(channels: ChannelList, catalogue: Catalogue) -> NDArray[np.int64]:
@@ -30,6 +30,8 @@ def check_targets(ledger: Ledger, saved: Frame, entries: NDArray[np.int64], cata
     read_only = known[catalogue.read_only[entries[known]]]
     ledger.settle(read_only, Verdict.SKIPPED, "read-only in the catalogue", expected=True)
     ledger.settle(np.flatnonzero(entries < 0), Verdict.SKIPPED, "not a setpoint of the catalogue")
+    inexact = np.flatnonzero(np.isin(saved.state, (State.CUT, State.INEXACT)))
+    ledger.settle(inexact, Verdict.FAILED, [f"not saved: {State(int(s)).reason}" for s in saved.state[inexact]])
     missing = np.flatnonzero(saved.state != State.VALUE)
     ledger.settle(missing, Verdict.SKIPPED, [f"no value saved: {State(int(s)).reason}" for s in saved.state[missing]])
     if live.away is not None:
@@ -47,6 +49,19 @@ def check_saved(ledger: Ledger, saved: Frame) -> None:
     bad = bad_rows(saved)
     reasons = [f"its value was {alarm_text(saved, row)} when it was saved" for row in bad.tolist()]
     ledger.settle(bad, Verdict.SKIPPED, reasons)
+
+
+def check_whole(ledger: Ledger, saved: Frame, now: Frame, rows: NDArray[np.intp]) -> None:
+    """Verdicts on texts of a file that were cut at 39 characters when it was written: a longer one begins with them."""
+    longest = STRING_SIZE - 1
+    candidates = np.flatnonzero((saved.dbf == Dbf.STRING) & (now.dbf == Dbf.STRING) & saved.valid & now.valid)
+    for row in candidates.tolist():
+        text, live = saved.raw(row) or b"", now.raw(row) or b""
+        if len(text) == longest < len(live) and live.startswith(text) and not saved.is_array(row):
+            reason = (
+                f"its text was cut at {longest} characters in the file: the PV has a longer one that begins with it"
+            )
+            ledger.settle(rows[row : row + 1], Verdict.FAILED, reason)
 
 
 def check_types(ledger: Ledger, saved: Frame, now: Frame, rows: NDArray[np.intp]) -> None:

@@ -193,10 +193,10 @@ def test_the_types_of_the_machine_decide() -> None:
         ("A @array@ { 1 2 }\n<END>\n", ['t.sav:1: A: an array is { "element" "element" ... }']),
         ("A @array@ x }\n<END>\n", ["t.sav:1: A: an array begins with {"]),
         (
-            f"A {'x' * 40}\nB {'y' * 41}\n<END>\n",
+            f"A {'x' * 32768}\nB {'y' * 32769}\n<END>\n",
             [
-                "t.sav:1: A: a text of 40 bytes does not fit STRING, which holds 39",
-                "t.sav:2: B: a text of 41 bytes does not fit STRING, which holds 39",
+                "t.sav:1: A: a text of 32768 bytes does not fit STRING, which holds 32767",
+                "t.sav:2: B: a text of 32769 bytes does not fit STRING, which holds 32767",
             ],
         ),
         ("A a\\0b\n<END>\n", ["t.sav:1: A: a text has a NUL"]),

@@ -141,7 +141,7 @@ def test_labels_become_states_where_the_pv_is_known(tmp_path: Path) -> None:
         (HEADER + "A x 2\n", "t.snap:4: a line is [RO|RON|WO] PV count value"),
         (HEADER + "A 3 1 2\n", "t.snap:4: A: 3 elements announced, 2 found"),
         (HEADER + "A 1 2\nA 1 3\n", "t.snap:5: A is given again, with another value than in line 4"),
-        (HEADER + f"A 1 {'x' * 41}\n", "t.snap:4: A: a text of 41 bytes does not fit STRING, which holds 39"),
+        (HEADER + f"A 1 {'x' * 32768}\n", "t.snap:4: A: a text of 32768 bytes does not fit STRING, which holds 32767"),
         (HEADER + "A 1 x\x01y\n", "t.snap:4: A: control characters in a text"),
         (HEADER, "t.snap: holds no PV"),
     ],

@@ -202,7 +202,7 @@ def change(key: str, **changes: Any) -> Callable[[list[Any]], object]:
         (change("values", text=[]), "a value without its number, or a text or an array without its bytes"),
         (change("values", text=[[5, "x"]]), "text: no row and text"),
         (change("values", bytes=[[0, "?"]]), "t.jsonl:10: "),
-        (change("values", text=[[2, "x" * 41]]), "P2: 41 bytes do not fit its type and count"),
+        (change("values", text=[[2, "x" * 32768]]), "P2: 32768 bytes do not fit its type and count"),
         (change("values", extra=1), "'extra' is no column"),
     ],
 )
