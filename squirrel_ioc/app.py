@@ -16,7 +16,7 @@ from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
-from squirrel_ioc.jobs import Jobs, LiveCatalogue
+from squirrel_ioc.jobs import AwayList, Jobs, LiveCatalogue
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.store import Lease, Store
 
@@ -35,6 +35,7 @@ class _Parts:
     store: Store
     machine: Machine | Fleet
     keeper: LiveCatalogue
+    away: AwayList
 
 
 async def _done_before(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool:
@@ -99,10 +100,13 @@ class App:
             # Who stands by, and takes over later, goes on with the catalogue that is in force then.
             await keeper.start(entries if store.acts() else None)
             log.info("catalogue: %d setpoints, %d PVs", len(keeper.current), len(keeper.current.channels))
+            away = AwayList(store)
+            stack.push_async_callback(away.stop)
+            await away.start()
             connecting = asyncio.create_task(self._tell_connections(machine, keeper), name="connections")
             stack.push_async_callback(_cancelled, connecting)
 
-            parts = _Parts(store, machine, keeper)
+            parts = _Parts(store, machine, keeper, away)
             ready = ready or asyncio.Event()
             if store.lease is None:
                 await self._serve(parts, stop, ready)
@@ -136,7 +140,7 @@ class App:
                 await machine.take_over()
             else:
                 await no_areas(store)
-            jobs = Jobs(store, machine, lambda: keeper.current, self.settings)
+            jobs = Jobs(store, machine, lambda: keeper.current, self.settings, lambda: parts.away.current)
             stack.push_async_callback(jobs.stop)
             await jobs.start()
             keeper.hold_for(jobs)
@@ -148,6 +152,7 @@ class App:
                 jobs=jobs,
                 catalogue=lambda: keeper.current,
                 keeper=keeper,
+                away=parts.away,
                 acts=store.acts,
                 areas=lambda: machine.areas if isinstance(machine, Fleet) else (),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["migrations_dir", "config_dir"]
+__all__ = ["config_dir", "migrations_dir", "views_file"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -17,6 +17,11 @@ def _folder(in_wheel: str, in_checkout: str) -> Path:
 def migrations_dir() -> Path:
     """The folder of the SQL migrations."""
     return _folder("_db", "db") / "migrations"
+
+
+def views_file() -> Path:
+    """The SQL views."""
+    return _folder("_db", "db") / "views.sql"
 
 
 def config_dir() -> Path:

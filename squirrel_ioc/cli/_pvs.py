@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from squirrel_ioc.cli import _pv_files, _pv_tags
+from squirrel_ioc.cli import _pv_away, _pv_files, _pv_tags
 from squirrel_ioc.cli._pv_change import (
     CLEAR,
     DryRunOption,
@@ -263,5 +263,6 @@ def remove_pvs(
 
 
 app.add_typer(_pv_tags.app, name="tag")
+app.add_typer(_pv_away.app, name="away")
 app.command("import")(_pv_files.import_file)
 app.command("export")(_pv_files.export_file)

@@ -25,6 +25,11 @@ _GOES_ON = ("entry", "values")
 """A mistake in these does not spoil the lines that follow."""
 
 
+def _known_states(states: Any) -> bool:
+    """Whether they are ours, or those of an earlier version, which had fewer."""
+    return isinstance(states, list) and states[:1] == _STATES[:1] and states == _STATES[: len(states)]
+
+
 def read_records(
     lines: Iterator[tuple[int, str]], name: str, problems: Problems, limits: Limits
 ) -> Iterator[CatalogueFile | SnapshotFile]:
@@ -105,7 +110,7 @@ class _Reader:
             self._problems.fatal(self._name, 1, "the file does not begin with a header of squirrel-ioc")
         if (version := header.get("version")) != VERSION:
             self._problems.fatal(self._name, 1, f"version {version!r} of the format is not known, only {VERSION}")
-        if header.get("types") != _TYPES or header.get("states") != _STATES:
+        if header.get("types") != _TYPES or not _known_states(header.get("states")):
             self._problems.fatal(self._name, 1, "the types or states of its header are others than of version 1")
 
     def _record(self, text: str) -> None:

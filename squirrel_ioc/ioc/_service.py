@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from squirrel_ioc.model.away import Away
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import JobInfo, Request
@@ -322,6 +323,27 @@ class CatalogueKeeper(Protocol):
         ...
 
 
+class AwayList(Protocol):
+    """PVs that are known to be away. The coroutines raise RefusedError, DatabaseDownError, StoreError."""
+
+    @property
+    def current(self) -> Mapping[str, Away]:
+        """By name, in the order of names."""
+        ...
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, in the loop, when the list has changed; returns what ends it."""
+        ...
+
+    async def add(self, names: Sequence[str], reason: str, user: str) -> None:
+        """Put these on the list."""
+        ...
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Take these off."""
+        ...
+
+
 @dataclass(frozen=True)
 class Service:
     """The parts of the service that the control PVs stand on."""
@@ -332,6 +354,7 @@ class Service:
     jobs: Jobs
     catalogue: Callable[[], Catalogue]
     keeper: CatalogueKeeper
+    away: AwayList
     acts: Callable[[], bool] = lambda: True
     """Whether this service may answer now: not when another one has taken over. Cheap."""
     areas: Callable[[], Sequence[tuple[str, int, int]]] = tuple

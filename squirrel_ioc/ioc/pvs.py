@@ -16,6 +16,7 @@ from squirrel_ioc.ioc._arrays import Text
 from squirrel_ioc.ioc._client import FailedError, accept, current_client
 from squirrel_ioc.ioc._declare import command, integer, integers, strings, text
 from squirrel_ioc.ioc._group import Group, post_all
+from squirrel_ioc.ioc._results import iso_time
 from squirrel_ioc.ioc._service import CatalogueChange
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import now
@@ -59,6 +60,12 @@ class PvsGroup(Group):
     disconnected = integer("DISCONNECTED", "PVs not connected", alarm_above=0)
     read_only = integer("READONLY", "Setpoints that cannot be written")
 
+    away = integer("AWAY", "PVs known to be away")
+    away_back = integer("AWAY:BACK", "Of these, connected again", alarm_above=0)
+    away_names = strings("AWAY:NAMES", "PVs known to be away")
+    away_reasons = strings("AWAY:REASONS", "Why, for each of AWAY:NAMES")
+    away_add = text("AWAY:ADD", MAX_NAMES_BYTES, "Write names: reason. They are away", writable=True, lines=True)
+    away_remove = text("AWAY:REMOVE", MAX_NAMES_BYTES, "Write names: they are not away", writable=True, lines=True)
     add_names = text("ADD", MAX_NAMES_BYTES, "Write names: these are watched too", writable=True, lines=True)
     remove_names = text("REMOVE", MAX_NAMES_BYTES, "Write names: these are watched no more", writable=True, lines=True)
     reload = command("RELOAD", "Reload", "Read the catalogue files again")
@@ -71,6 +78,8 @@ class PvsGroup(Group):
         super().__init__(prefix)
         self.add_names.on_put = self._add
         self.remove_names.on_put = self._remove
+        self.away_add.on_put = self._away_add
+        self.away_remove.on_put = self._away_remove
         self.reload.action = self._reload
         self.selection.on_put = self._find
         self._wanted: Selection = EVERYTHING
@@ -83,6 +92,7 @@ class PvsGroup(Group):
         """Show the channels as they stand, and follow."""
         self.follow(self.service.machine.listen(self._machine_changed))
         self.follow(self.service.keeper.listen(self._catalogue_changed))
+        self.follow(self.service.away.listen(self.refresh))
         self.refresh()
         await self._show_found()
 
@@ -109,12 +119,18 @@ class PvsGroup(Group):
         catalogue = self.service.catalogue()
         channels = catalogue.channels
         live = self.service.machine.live(channels)
-        missing = np.flatnonzero(~live.connected)
+        away = self.service.away.current
+        absent = np.array([name in away for name in channels.names], bool) if away else np.zeros(len(channels), bool)
+        missing = np.flatnonzero(~live.connected & ~absent)
         read_only = catalogue.is_setpoint & (catalogue.read_only | (live.connected & ~live.writable))
         post_all(
             [
                 (self.count, len(channels)),
-                (self.connected, len(channels) - len(missing)),
+                (self.connected, np.count_nonzero(live.connected)),
+                (self.away_names, list(away)),
+                (self.away_reasons, [f"{a.reason} ({a.user}, {iso_time(a.since)})" for a in away.values()]),
+                (self.away_back, np.count_nonzero(live.connected & absent)),
+                (self.away, len(away)),
                 (self.disconnected_names, channels.array[missing].tolist()),
                 (self.disconnected, len(missing)),
                 (self.read_only, np.count_nonzero(read_only)),
@@ -135,6 +151,22 @@ class PvsGroup(Group):
         names = _names(written)
         keeper.check_remove(names)
         await self._change(self.remove_names, written, keeper.remove(names, str(current_client())))
+
+    async def _away_add(self, written: str) -> None:
+        listed, colon, reason = written.partition(": ")
+        if not colon or not reason.strip():
+            raise RefusedError("write the names, a colon and a reason: PV1 PV2: IOC is being repaired")
+        names = _names(listed)
+        channels = self.service.catalogue().channels.index
+        if unknown := [name for name in names if name not in channels]:
+            raise RefusedError(f"not in the catalogue: {few(unknown)}")
+        await self.service.away.add(names, reason.strip(), str(current_client()))
+        post_all([(self.msg, f"away: {few(names)}"), (self.away_add, written)], now())
+
+    async def _away_remove(self, written: str) -> None:
+        names = _names(written)
+        await self.service.away.remove(names)
+        post_all([(self.msg, f"not away any more: {few(names)}"), (self.away_remove, written)], now())
 
     async def _change(self, pv: Text, written: str, change: Awaitable[CatalogueChange]) -> None:
         done = await change

@@ -39,6 +39,7 @@ class SnapGroup(JobGroup):
     missing_names = strings("MISSING:NAMES", "PVs without a value")
     invalid = integer("INVALID", "Values that were INVALID or UDF", alarm_above=0)
     invalid_names = strings("INVALID:NAMES", "PVs INVALID or UDF when read")
+    away = integer("AWAY", "PVs without a value, known to be away")
     duration = double("DURATION", "Trigger to commit", egu="s", precision=3)
     msg = text("MSG", 512, "What happened last")
     status = choice("STATUS", STATUS_STATES, "How the last snapshot ended", alarms=STATUS_ALARMS)
@@ -77,6 +78,7 @@ class SnapGroup(JobGroup):
         yield self.count, result.count
         yield self.missing_names, result.missing_names
         yield self.missing, result.missing
+        yield self.away, result.away
         yield self.invalid_names, result.invalid_names
         yield self.invalid, result.invalid
         yield self.duration, duration_s

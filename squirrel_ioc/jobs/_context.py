@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import SquirrelError
 from squirrel_ioc.jobs._ports import Targets
+from squirrel_ioc.model.away import Away
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.store import Store
 
@@ -41,6 +42,8 @@ class JobContext:
     """report(done, total, message, percent): may be called often, is published at a bounded rate."""
     beside: str
     """The restore that runs at the same time, in words; "" when there is none."""
+    away: Mapping[str, Away]
+    """PVs that are known to be away."""
     aborted_by: str = field(default="", init=False)
     partial: Any = field(default=None, init=False)
     """What a job that is interrupted has to show for itself."""

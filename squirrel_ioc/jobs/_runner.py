@@ -21,6 +21,7 @@ from squirrel_ioc.jobs.exporting import export_snapshot
 from squirrel_ioc.jobs.importing import import_file
 from squirrel_ioc.jobs.restore import restore_snapshot
 from squirrel_ioc.jobs.snapshot import take_snapshot
+from squirrel_ioc.model.away import Away
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreResult, request_from_json, running_job
 from squirrel_ioc.store import Store
@@ -58,13 +59,20 @@ class JobRunner:
     """Takes jobs that the queue delivers; `Lanes` says which of them run at the same time."""
 
     def __init__(
-        self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings, board: JobBoard
+        self,
+        store: Store,
+        targets: Targets,
+        catalogue: Callable[[], Catalogue],
+        settings: Settings,
+        board: JobBoard,
+        away: Callable[[], Mapping[str, Away]],
     ) -> None:
         self._store = store
         self._targets = targets
         self._catalogue = catalogue
         self._settings = settings
         self._board = board
+        self._away = away
         self._lanes = Lanes()
         self._contexts: dict[int, JobContext] = {}
         self._unsaved: dict[int, JobInfo] = {}
@@ -133,6 +141,7 @@ class JobRunner:
             settings=self._settings,
             report=progress.report,
             beside=beside,
+            away=self._away(),
         )
         self._contexts[info.id] = context
         try:

@@ -14,6 +14,7 @@ from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._selected import selected_rows
 from squirrel_ioc.jobs.file_types import alike
+from squirrel_ioc.model.away import marked
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.compare import Comparison, align, compare, tolerances
 from squirrel_ioc.model.difftable import LIVE, REFERENCE, DiffTable, tabulate
@@ -22,6 +23,7 @@ from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import CompareRequest, CompareResult
 from squirrel_ioc.model.selection import parse
 from squirrel_ioc.model.snapshot import Snapshot
+from squirrel_ioc.model.values import State
 from squirrel_ioc.store import Store
 
 __all__ = ["check_compare", "compare_sides", "compare_snapshots"]
@@ -39,8 +41,16 @@ class _Sides:
     @property
     def unread(self) -> int:
         """PVs of the live machine that gave no value."""
-        live = [frame for frame, of in ((self.a, self.of_a), (self.b, self.of_b)) if of is None]
-        return sum(int(np.count_nonzero(~frame.valid)) for frame in live)
+        return sum(int(np.count_nonzero(~frame.valid)) for frame in self._live) - self.away
+
+    @property
+    def away(self) -> int:
+        """PVs of the live machine that gave no value, and are known to be away."""
+        return sum(int(np.count_nonzero(frame.state == State.AWAY)) for frame in self._live)
+
+    @property
+    def _live(self) -> list[Frame]:
+        return [frame for frame, of in ((self.a, self.of_a), (self.b, self.of_b)) if of is None]
 
 
 async def check_compare(store: Store, request: CompareRequest) -> None:
@@ -67,6 +77,7 @@ async def compare_snapshots(job: JobContext, request: CompareRequest) -> Compare
         comparison,
         table,
         sides.unread,
+        sides.away,
         job.beside if LIVE in (request.a, request.b) else "",
         time.monotonic() - start,
     )
@@ -151,8 +162,9 @@ async def _load(store: Store, ids: list[int]) -> list[Frame]:
 async def _live(job: JobContext, channels: ChannelList) -> Frame:
     total = len(channels)
     job.report(0, total, f"reading {total} PVs", 0.0)
-    return await job.targets.read(
+    frame = await job.targets.read(
         channels,
         progress=lambda done, of: job.report(done, of, f"reading {of} PVs", 80.0 * done / max(of, 1)),
         abort=lambda: job.aborted,
     )
+    return marked(frame, job.away)

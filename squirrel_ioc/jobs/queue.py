@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from squirrel_ioc.jobs._state import JobBoard
 from squirrel_ioc.jobs.compare import check_compare
 from squirrel_ioc.jobs.exporting import check_export
 from squirrel_ioc.jobs.importing import check_import
+from squirrel_ioc.model.away import Away
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.difftable import side_text
 from squirrel_ioc.model.job import (
@@ -61,11 +62,18 @@ logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 class Jobs:
     """Submit jobs, follow them, abort them."""
 
-    def __init__(self, store: Store, targets: Targets, catalogue: Callable[[], Catalogue], settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        targets: Targets,
+        catalogue: Callable[[], Catalogue],
+        settings: Settings,
+        away: Callable[[], Mapping[str, Away]] = dict,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._board = JobBoard()
-        self._runner = JobRunner(store, targets, catalogue, settings, self._board)
+        self._runner = JobRunner(store, targets, catalogue, settings, self._board, away)
         self._task: asyncio.Task[None] | None = None
         self._manager: QueueManager | None = None
         self._stopping = False

@@ -10,6 +10,7 @@ import numpy as np
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.jobs._context import JobContext
 from squirrel_ioc.jobs._selected import selected_rows
+from squirrel_ioc.model.away import marked
 from squirrel_ioc.model.bad import alarm_text, bad_rows
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.job import SnapshotRequest, SnapshotResult
@@ -38,6 +39,7 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         abort=lambda: job.aborted,
     )
     job.check_abort()
+    frame = marked(frame, job.away)
     missing = np.flatnonzero(frame.state != State.VALUE)
     if len(missing) == total:
         raise RefusedError(f"none of the {total} PVs could be read: {_first_reason(frame, missing)}")
@@ -56,6 +58,8 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
     )
     names = frame.channels.array
     bad = bad_rows(frame)
+    known = frame.state[missing] == State.AWAY
+    away, missing = missing[known], missing[~known]
     return SnapshotResult(
         snapshot_id=snapshot.id,
         title=snapshot.title,
@@ -64,6 +68,8 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         missing=len(missing),
         missing_names=tuple(names[missing].tolist()),
         missing_reasons=tuple(State(int(s)).reason for s in frame.state[missing]),
+        away=len(away),
+        away_names=tuple(names[away].tolist()),
         beside=job.beside,
         duration_s=time.monotonic() - start,
         invalid=len(bad),

@@ -30,6 +30,9 @@ class SnapshotResult:
     missing: int
     missing_names: tuple[str, ...] = ()
     missing_reasons: tuple[str, ...] = ()
+    away: int = 0
+    away_names: tuple[str, ...] = ()
+    """PVs without a value that are known to be away; they are not among the missing ones."""
     beside: str = ""
     """The restore that ran at the same time, in words."""
     duration_s: float = 0.0
@@ -48,6 +51,8 @@ class SnapshotResult:
         if self.missing:
             first = dict(zip(reversed(self.missing_reasons), reversed(self.missing_names), strict=True))
             text += f", {self.missing} without a value ({'; '.join(f'{first[r]}: {r}' for r in reversed(first))})"
+        if self.away:
+            text += f", {self.away} known to be away"
         if self.invalid:
             text += f", {self.invalid} of them bad ({self.invalid_names[0]}: {self.invalid_alarms[0]})"
         return f"{text}; taken during the {self.beside}" if self.beside else text
@@ -129,7 +134,9 @@ class CompareResult:
     table: DiffTable
     """The rows that the request's `show` wants, texts cut to what a DBR_STRING carries."""
     unread: int
-    """PVs of the live machine that gave no value."""
+    """PVs of the live machine that gave no value, but for those that are known to be away."""
+    away: int = 0
+    """PVs of the live machine that gave no value, and are known to be away."""
     beside: str = ""
     """The restore that ran at the same time, in words; "" when the live machine is on no side."""
     duration_s: float = 0.0
@@ -162,13 +169,15 @@ class CompareResult:
             text += f", {self.missing} on one side only"
         if self.unread:
             text += f", {self.unread} could not be read"
+        if self.away:
+            text += f", {self.away} known to be away"
         return f"{text}; read during the {self.beside}" if self.beside else text
 
     def to_json(self) -> dict[str, Any]:
         """For the job's row."""
         counts = {"different": self.different, "missing": self.missing, "compared": self.compared}
         sides = {"a": self.a, "b": self.b, "snapshot_a": self.snapshot_a, "snapshot_b": self.snapshot_b}
-        return {**sides, **counts, "unread": self.unread, "duration_s": self.duration_s}
+        return {**sides, **counts, "unread": self.unread, "away": self.away, "duration_s": self.duration_s}
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ class State(IntEnum):
     """A text that is longer than a DBR_STRING, and its IOC does not give the whole of it."""
     INEXACT = 9
     """An integer that Channel Access cannot carry: no double is equal to it."""
+    AWAY = 10
+    """Without a value, and known to be away: on the list PVS:AWAY."""
 
     @property
     def reason(self) -> str:
@@ -98,6 +100,7 @@ _STATE_REASON: Final = {
     State.IOC_OPEN: "skipped: its IOC did not answer before",
     State.NO_WORKER: "no worker of its area answers",
     State.CUT: "its text is cut at 39 characters",
+    State.AWAY: "known to be away",
     State.INEXACT: "an integer beyond 2^53, which comes inexact over Channel Access",
 }
 

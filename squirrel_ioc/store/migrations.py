@@ -1,8 +1,8 @@
 """The schema: plain SQL files, applied once each, in their order.
 
 `db/migrations/NNNN_name.sql`, numbered from 0001 without gaps. Forward only. Each file is one transaction; its number,
-name and SHA-256 are kept in `schema_migration`, and a file that was changed after it was applied is refused. pgqueuer
-looks after its own tables in the same breath.
+name and SHA-256 are kept in `schema_migration`, and a file that was changed after it was applied is refused. When
+something was applied, the views in `db/views.sql` are made anew. pgqueuer looks after its own tables.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def read_migrations(folder: Path) -> list[Migration]:
     return found
 
 
-async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:
-    """Bring the database up to date; the names of what was applied.
+async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration], views: str = "") -> list[str]:
+    """Bring the database up to date; the names of what was applied. `views` is the SQL that makes the views.
 
     Raises StoreError when the database was made by a newer program, when a file was changed after it was applied, or
     when one fails (nothing of it is left then).
@@ -89,6 +89,9 @@ async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration
                     await connection.execute(migration.sql, timeout=_STATEMENT_S)
                     await connection.execute(_REMEMBER, migration.number, migration.name, migration.digest)
             applied.append(migration.name)
+        if applied and views:
+            with translated("database views"):
+                await connection.execute(views)
         with translated("tables of the job queue"):
             queue = Queries.from_asyncpg_connection(connection)
             if await queue.schema_is_installed():

@@ -19,7 +19,7 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.inventory import Edit, Summary
 from squirrel_ioc.model.job import JobInfo, JobKind
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
-from squirrel_ioc.resources import migrations_dir
+from squirrel_ioc.resources import migrations_dir, views_file
 from squirrel_ioc.store.catalogue import Catalogues, StoredCatalogue
 from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
@@ -41,6 +41,7 @@ _OLDEST_SERVER: Final = 14
 """Major version of PostgreSQL: the migrations use what it introduced."""
 
 _GET_SETTING = "SELECT value FROM setting WHERE key = $1"
+_LOCK_SETTING = "SELECT pg_advisory_xact_lock(hashtext($1))"
 _SET_SETTING = """
 INSERT INTO setting (key, value) VALUES ($1, $2::jsonb)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE setting.value <> excluded.value
@@ -330,12 +331,23 @@ class Store:
 
     async def set_setting(self, key: str, value: Any) -> None:
         """Keep anything that fits in JSON. Raises StoreError when it does not."""
-        try:
-            text = json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as exc:
-            raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
+        await self.change_setting(key, lambda _: value)
+
+    async def change_setting(self, key: str, edit: Callable[[Any], Any]) -> Any:
+        """Keep what `edit` makes of the value so far, None when there is none; returns it. Changes wait for each other.
+
+        Raises StoreError when it does not fit in JSON, and whatever `edit` raises; nothing is changed then.
+        """
         async with self._database.transaction(f"storing setting {key}") as connection:
+            await connection.execute(_LOCK_SETTING, key)
+            kept = await connection.fetchval(_GET_SETTING, key)
+            value = edit(None if kept is None else json.loads(kept))
+            try:
+                text = json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as exc:
+                raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
             await connection.execute(_SET_SETTING, key, text)
+        return value
 
 
 async def _in_thread(function: Callable[[], None]) -> None:
@@ -359,6 +371,6 @@ async def _prepare(connection: asyncpg.Connection, target: Target, may_migrate: 
         raise StoreError(f"{target.description} is PostgreSQL {server.major}: it must be {_OLDEST_SERVER} or newer")
     migrations = read_migrations(migrations_dir())
     if may_migrate:
-        await migrate(connection, migrations)
+        await migrate(connection, migrations, views_file().read_text("utf-8"))
     elif missing := await pending(connection, migrations):
         raise StoreError(f"{target.description} lacks migration {missing[0]}: start the service, or migrate it")

@@ -17,7 +17,7 @@ from ioc_process import LOOPBACK, IocProcess, ca_settings, give_ports, take_port
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import RestoreSettings, Settings
 from squirrel_ioc.ioc import ControlIoc, Service
-from squirrel_ioc.jobs import Jobs
+from squirrel_ioc.jobs import AwayList, Jobs
 from squirrel_ioc.jobs.catalogue import LiveCatalogue
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.store import Store
@@ -126,7 +126,7 @@ async def file_rig(store: Store, folder: Path | None, entries: tuple[Entry, ...]
     await keeper.start(entries)
     jobs = Jobs(store, machine, lambda: keeper.current, settings)
     await jobs.start()
-    control = ControlIoc(Service(settings, store, machine, jobs, lambda: keeper.current, keeper))
+    control = ControlIoc(Service(settings, store, machine, jobs, lambda: keeper.current, keeper, AwayList(store)))
     try:
         await control.start()
         rig = FileRig(prefix, folder or Path("/nowhere"), store, jobs, machine, keeper)

@@ -258,6 +258,16 @@ class FakeMachine:
             callback()
 
 
+class FakeAway:
+    """A list that nothing is on."""
+
+    def __init__(self) -> None:
+        self.current: dict[str, Any] = {}
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+
 class FakeKeeper:
     """A catalogue that cannot be changed."""
 
@@ -321,7 +331,7 @@ async def control(
         catalogue() if entries is None else entries,
     )
     settings = Settings(prefix=prefix, port=port, interfaces=(LOOPBACK,), views=views)
-    ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3], FakeKeeper()))
+    ioc = ControlIoc(Service(settings, parts[1], parts[2], parts[0], lambda: parts[3], FakeKeeper(), FakeAway()))
     try:
         await ioc.start()
         yield Control(prefix, port, ioc, *parts)

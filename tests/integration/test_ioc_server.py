@@ -16,6 +16,7 @@ import caproto as ca
 import pytest
 from ioc_fakes import (
     Control,
+    FakeAway,
     FakeJobs,
     FakeKeeper,
     FakeMachine,
@@ -45,7 +46,7 @@ async def c() -> AsyncIterator[Control]:
 async def test_second_service_on_the_port_is_told_so(c: Control) -> None:
     settings = Settings(prefix="OTHER:", port=c.port, interfaces=(LOOPBACK,))
     before = asyncio.all_tasks()
-    second = ControlIoc(Service(settings, FakeStore(), FakeMachine(), FakeJobs(), catalogue, FakeKeeper()))
+    second = ControlIoc(Service(settings, FakeStore(), FakeMachine(), FakeJobs(), catalogue, FakeKeeper(), FakeAway()))
     with pytest.raises(ControlPvError, match=rf"TCP port {c.port} on 127.0.0.1 cannot be had: another program has it"):
         await second.start()
     assert asyncio.all_tasks() == before
@@ -55,7 +56,7 @@ async def test_second_service_on_the_port_is_told_so(c: Control) -> None:
 async def test_address_of_somebody_else_is_told_so() -> None:
     (port,) = take_ports(1)
     settings = Settings(prefix="OTHER:", port=port, interfaces=("192.0.2.1",))
-    ioc = ControlIoc(Service(settings, FakeStore(), FakeMachine(), FakeJobs(), catalogue, FakeKeeper()))
+    ioc = ControlIoc(Service(settings, FakeStore(), FakeMachine(), FakeJobs(), catalogue, FakeKeeper(), FakeAway()))
     with pytest.raises(ControlPvError, match=r"192\.0\.2\.1"):
         await ioc.start()
     give_ports([port])

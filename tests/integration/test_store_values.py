@@ -69,7 +69,7 @@ async def test_every_state_and_role_has_its_word(store: Store) -> None:
     frame.state[:] = np.arange(2000) % len(State)
     rows = await rows_of(store, frame)
     words = ["value", "not read", "disconnected", "timeout", "no read access", "error", "ioc open", "no worker"]
-    words += ["cut", "inexact"]
+    words += ["cut", "inexact", "away"]
     assert len(words) == len(State)
     for i in (0, 6, 7, 8, 9, 994, 1499, 1500, 1999):
         assert rows[f"T:{i}"]["state"] == words[i % len(State)]

@@ -172,6 +172,7 @@ def test_operator_panel_has_all_of_snapshot_restore_and_job() -> None:
     wanted -= {name for name in wanted if name.endswith((":S", ":EPOCH", "NAMES", "REASONS"))}
     assert wanted - shown == {
         "SNAP:NOW",
+        "SNAP:AWAY",
         "SNAP:MISSING:NAMES:LONG",
         "SNAP:INVALID:NAMES:LONG",
         "RESTORE:BACKUP:ID",

@@ -28,7 +28,7 @@ async def look(run: Run) -> None:
     job, ledger = run.job, run.ledger
     live = job.targets.live(run.saved.channels)
     run.connection = live.connection
-    check_targets(ledger, run.saved, run.entries, job.catalogue, live)
+    check_targets(ledger, run.saved, run.entries, job.catalogue, live, job.away)
     rows = ledger.open
     saved = run.saved.take(rows)
     run.report(f"reading {len(rows)} PVs", 0.0)

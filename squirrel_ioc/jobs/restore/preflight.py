@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import Live
 from squirrel_ioc.jobs.restore.ledger import Ledger, Verdict
+from squirrel_ioc.model.away import Away
 from squirrel_ioc.model.bad import alarm_text, bad_rows
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
@@ -24,7 +27,14 @@ def catalogue_rows(channels: ChannelList, catalogue: Catalogue) -> NDArray[np.in
     return np.where(rows < last, rows, -1)
 
 
-def check_targets(ledger: Ledger, saved: Frame, entries: NDArray[np.int64], catalogue: Catalogue, live: Live) -> None:
+def check_targets(
+    ledger: Ledger,
+    saved: Frame,
+    entries: NDArray[np.int64],
+    catalogue: Catalogue,
+    live: Live,
+    away: Mapping[str, Away],
+) -> None:
     """Verdicts that need no read: not ours to write, nothing saved, not there."""
     known = np.flatnonzero(entries >= 0)
     read_only = known[catalogue.read_only[entries[known]]]
@@ -32,6 +42,11 @@ def check_targets(ledger: Ledger, saved: Frame, entries: NDArray[np.int64], cata
     ledger.settle(np.flatnonzero(entries < 0), Verdict.SKIPPED, "not a setpoint of the catalogue")
     inexact = np.flatnonzero(np.isin(saved.state, (State.CUT, State.INEXACT)))
     ledger.settle(inexact, Verdict.FAILED, [f"not saved: {State(int(s)).reason}" for s in saved.state[inexact]])
+    ledger.settle(np.flatnonzero(saved.state == State.AWAY), Verdict.SKIPPED, "no value saved: away", expected=True)
+    if away:
+        gone = [r for r in np.flatnonzero(~live.connected).tolist() if saved.channels.names[r] in away]
+        reasons = [f"known to be away: {away[saved.channels.names[r]].reason}" for r in gone]
+        ledger.settle(np.array(gone, np.intp), Verdict.SKIPPED, reasons, expected=True)
     missing = np.flatnonzero(saved.state != State.VALUE)
     ledger.settle(missing, Verdict.SKIPPED, [f"no value saved: {State(int(s)).reason}" for s in saved.state[missing]])
     if live.away is not None:
