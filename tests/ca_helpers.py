@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import aioca
 from ioc_process import ca_settings
 
 from squirrel_ioc.ca import Machine
@@ -51,6 +52,19 @@ async def until(condition: Callable[[], bool], timeout_s: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not after {timeout_s} s"
         await asyncio.sleep(0.01)
+
+
+async def put_property(record: str, field: str, value: Any) -> None:
+    """Write a field that others are told of as a property of the record, and wait until they have been told."""
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    monitor = aioca.camonitor(record, heard.put_nowait, events=aioca.DBE_PROPERTY, all_updates=True)
+    try:
+        async with asyncio.timeout(30):
+            await heard.get()
+            await aioca.caput(f"{record}.{field}", value, wait=True, timeout=20)
+            await heard.get()
+    finally:
+        monitor.close()
 
 
 def states(frame: Frame) -> Counter[State]:

@@ -41,6 +41,9 @@ _COLUMNS: Final = (
     ("meta", np.int32, 0),
     ("ioc", np.int32, -1),
     ("connection", np.int32, 0),
+    ("subscribed", np.bool_, False),
+    ("told", np.int32, -1),
+    ("stale", np.bool_, False),
 )
 
 
@@ -85,6 +88,9 @@ class ChannelTable:
     ioc        int32  index of the IOC, -1 before the first connection
     connection int32  grows whenever the connection comes or goes: what has the same number has not been away
 
+    subscribed, told, stale   see `Properties`: has a subscription; the connection in which it was first heard of; its
+               meta data have changed since they were asked for
+
     `generation` grows whenever any of them changes.
     """
 
@@ -98,6 +104,9 @@ class ChannelTable:
     meta: NDArray[np.int32]
     ioc: NDArray[np.int32]
     connection: NDArray[np.int32]
+    subscribed: NDArray[np.bool_]
+    told: NDArray[np.int32]
+    stale: NDArray[np.bool_]
 
     def __init__(self) -> None:
         self.generation = 0
@@ -154,6 +163,7 @@ class ChannelTable:
         for chid in released.chid.tolist():
             del self._slot_of_chid[chid]
         self.connected[index] = self.readable[index] = self.writable[index] = self.ready[index] = False
+        self.subscribed[index] = self.stale[index] = False
         self.chid[index], self.dbf[index], self.count[index] = 0, Dbf.NONE, 0
         self.meta[index], self.ioc[index] = 0, -1
         self.connection[index] += 1
@@ -165,6 +175,10 @@ class ChannelTable:
     def used(self) -> NDArray[np.intp]:
         """The slots that have a channel."""
         return np.flatnonzero(self.chid[: self.size])
+
+    def slots_of(self, chids: Sequence[int]) -> NDArray[np.intp]:
+        """Their slots, -1 for a channel that has none any more."""
+        return np.fromiter((self._slot_of_chid.get(chid, -1) for chid in chids), np.intp, len(chids))
 
     @property
     def noted(self) -> bool:

@@ -121,6 +121,7 @@ class MetaOperation(Operation):
         self._bare(slots[~asked])
         self._slots = slots[asked]
         self._connection = table.connection[self._slots]
+        table.stale[self._slots] = False  # what changes from here on is news
         self._buffer = Buffer.of(table, self._slots, CTRL_DTYPE, DBR_CTRL)
         self._buffer.clear()
         b = self._buffer
@@ -168,6 +169,7 @@ class MetaOperation(Operation):
         refused = np.isin(outcome, (State.ERROR, State.NO_READ_ACCESS))
         self._bare(slots[same & refused])
         self.failed = slots[same & np.isin(outcome, (State.TIMEOUT, State.IOC_OPEN, State.NOT_READ))]
+        table.stale[self.failed] = True
 
     def exception(self, chid: int, status: int, op: int) -> None:
         """See `Operation`."""

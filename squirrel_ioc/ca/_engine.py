@@ -28,6 +28,7 @@ from squirrel_ioc.ca._get import Groups
 from squirrel_ioc.ca._iocs import Ioc, Iocs
 from squirrel_ioc.ca._meta import MetaStore
 from squirrel_ioc.ca._operation import Operation
+from squirrel_ioc.ca._properties import Properties
 from squirrel_ioc.errors import ChannelAccessError
 from squirrel_ioc.model.values import Dbf
 
@@ -56,6 +57,7 @@ class Engine:
         self.table = ChannelTable()
         self.iocs = Iocs(self._probe, changed, slow_s, open_s)
         self.metas = MetaStore()
+        self.properties = Properties(self.table)
         self.groups = Groups()
         self.answers = Answers(self.wake, lambda index: self.iocs.answered(self.iocs.all[index]))
         self.maintenance: Callable[[float], None] = lambda _now: None

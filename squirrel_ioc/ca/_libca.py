@@ -22,6 +22,9 @@ ECA_NOWTACCESS: Final = 47 << 3
 CS_CONN: Final = 2
 """`enum channel_state` of cadef.h"""
 
+DBE_PROPERTY: Final = 8
+"""caeventmask.h"""
+
 OP_GET: Final = 0
 OP_PUT: Final = 1
 """CA_OP_GET and CA_OP_PUT of cadef.h"""
@@ -97,6 +100,9 @@ get_host_name = _function("ca_get_host_name", c_void_p, c_void_p, c_uint, result
 
 array_get_callback = _function("ca_array_get_callback", c_long, c_ulong, c_void_p, c_void_p, c_void_p)
 array_put_callback = _function("ca_array_put_callback", c_long, c_ulong, c_void_p, c_void_p, c_void_p, c_void_p)
+create_subscription = _function(
+    "ca_create_subscription", c_long, c_ulong, c_void_p, c_long, c_void_p, c_void_p, c_void_p
+)
 sg_create = _function("ca_sg_create", c_void_p)
 sg_delete = _function("ca_sg_delete", c_uint)
 sg_reset = _function("ca_sg_reset", c_uint)

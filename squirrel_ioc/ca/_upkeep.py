@@ -85,9 +85,12 @@ class Upkeep:
 
     def _maintain(self, now: float) -> None:
         """See `Engine.maintenance`."""
+        self._engine.properties.tidy()
         if self._connected:
             self._names_until = now + NAME_LOOKUP_S
-            self._read_meta(np.unique(np.concatenate(self._connected)))
+            slots = np.unique(np.concatenate(self._connected))
+            self._engine.properties.subscribe(slots)
+            self._read_meta(slots)
             self._connected.clear()
         if len(self._retry) and now >= self._retry_at and not self._running:
             self._try_again(now)

@@ -18,6 +18,7 @@ from squirrel_ioc.ca._engine import Engine, tell_loop
 from squirrel_ioc.ca._iocs import IocState
 from squirrel_ioc.ca._live import Live, ioc_states, live
 from squirrel_ioc.ca._operation import Operation
+from squirrel_ioc.ca._properties import with_metas
 from squirrel_ioc.ca._read import ReadOperation
 from squirrel_ioc.ca._read_round import ReadPlan
 from squirrel_ioc.ca._settings import CaSettings
@@ -159,7 +160,7 @@ class Machine:
     async def refresh(self, channels: ChannelList, *, abort: Callable[[], bool] | None = None) -> None:
         """Read again what connected channels say of themselves: labels, units, limits.
 
-        It is read when a channel connects; but what somebody writes to a field of the record then is not told.
+        It is read when a channel connects, and by `read` when the IOC has told that it has changed; not every IOC does.
         """
         slots = self._slots(channels)
         timeout_s, window = self._settings.timeout_s, self._settings.max_in_flight_per_ioc
@@ -199,10 +200,24 @@ class Machine:
         await self._engine.run(operation)
         if operation.frame is None:
             raise ChannelAccessError("the read was withdrawn")
-        frame = await self._whole.complete(operation.frame, slots, timeout_s, abort or _never)
+        frame = await self._with_news(operation.frame, slots, timeout_s, abort or _never)
+        frame = await self._whole.complete(frame, slots, timeout_s, abort or _never)
         if progress:
             progress(len(channels), len(channels))
         return frame
+
+    async def _with_news(
+        self, frame: Frame, slots: NDArray[np.intp], timeout_s: float, abort: Callable[[], bool]
+    ) -> Frame:
+        """With the labels, units and limits that have changed since they were read."""
+        engine = self._engine
+        stale = await engine.call(lambda: engine.properties.stale(slots))
+        if not len(stale):
+            return frame
+        window = self._settings.max_in_flight_per_ioc
+        await engine.run(RefreshOperation(engine, stale, timeout_s, window, abort))
+        rows = np.flatnonzero(np.isin(slots, stale))
+        return with_metas(frame, rows, engine.table.meta[slots[rows]], engine.metas)
 
     async def write(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 import aioca
 import pytest
 import pytest_asyncio
-from ca_helpers import random_prefix
+from ca_helpers import put_property, random_prefix
 from ioc_process import IocProcess
 from live_service import Live, serving
 from postgres import TEMPLATE, execute, settings_for
@@ -29,8 +29,10 @@ record(ao, "{P}BY:FILE") {{ field(VAL, "7") }}
 record(ao, "{P}LIMIT") {{ field(VAL, "7") field(PINI, "YES") field(HIGH, "6") field(HSV, "INVALID") }}
 record(calc, "{P}CALC") {{ field(CALC, "{CALC}") }}
 record(int64out, "{P}I64") {{ field(VAL, "9007199254740993") field(PINI, "YES") }}
+record(bo, "{P}ACQ") {{ field(ZNAM, "Done") field(ONAM, "Acquire") field(PINI, "YES") }}
+record(ao, "{P}AO") {{ field(VAL, "1.5") field(PINI, "YES") field(EGU, "A") field(PREC, "3") }}
 """
-PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64")
+PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64", "ACQ", "AO")
 
 
 @dataclass
@@ -152,3 +154,24 @@ async def test_an_integer_that_channel_access_cannot_carry_is_named(rig: Rig) ->
     assert await rig.s.label("RESTORE:STATUS") == "Partial"
     assert await rig.s.names("RESTORE:BAD:NAMES") == [f"{P}I64"]
     assert await get("I64") == 42
+
+
+async def test_labels_and_units_are_those_of_the_moment(rig: Rig) -> None:
+    """Also when they have been changed while connected."""
+    await put_property(f"{P}ACQ", "ONAM", "Expose")
+    await put("ACQ", 1)
+    await put_property(f"{P}AO", "EGU", "mA")
+    await put_property(f"{P}AO", "HOPR", 12)
+    snapshot_id = await rig.snapshot(f"{P}ACQ,{P}AO")
+    assert await rig.s.label(f"SNAP:{snapshot_id}:VAL:{P}ACQ") == "Expose"
+    stored = await rig.s.get(f"SNAP:{snapshot_id}:VAL:{P}AO", format=aioca.FORMAT_CTRL)
+    assert (stored.units, stored.upper_disp_limit, stored.precision) == ("mA", 12, 3)
+    await put("ACQ", 0)
+    await rig.restore(snapshot_id)
+    assert await rig.s.label("RESTORE:STATUS") == "OK"
+    assert await get("ACQ") == 1
+    # ... and back: each snapshot keeps its own.
+    await put_property(f"{P}ACQ", "ONAM", "Acquire")
+    again = await rig.snapshot(f"{P}ACQ")
+    assert await rig.s.label(f"SNAP:{again}:VAL:{P}ACQ") == "Acquire"
+    assert await rig.s.label(f"SNAP:{snapshot_id}:VAL:{P}ACQ") == "Expose"
