@@ -69,7 +69,7 @@ class Circuit:
         self._port = port
         self._bounds = bounds
         self.address: tuple[str, int] = writer.get_extra_info("peername")[:2]
-        self.outbox = Outbox(writer, acts, bounds)
+        self.outbox = Outbox(writer, bounds)
         self._protocol = ca.VirtualCircuit(ca.SERVER, self.address, None)
         self._protocol.our_address = writer.get_extra_info("sockname")[:2]
         self._monitors = Monitors(self._protocol, self.outbox, bounds)

@@ -50,13 +50,10 @@ class _Message:
 
 
 class Outbox:
-    """The queue of one circuit, and the task that empties it (`run`), as long as the service `acts`."""
+    """The queue of one circuit, and the task that empties it (`run`)."""
 
-    def __init__(
-        self, writer: asyncio.StreamWriter, acts: Callable[[], bool] = lambda: True, bounds: Bounds | None = None
-    ) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, bounds: Bounds | None = None) -> None:
         self._writer = writer
-        self._acts = acts
         self._bounds = bounds or Bounds()
         self._bounds.join(self)
         self._queue: deque[_Message] = deque()
@@ -157,8 +154,6 @@ class Outbox:
                 self._filled.clear()
             try:
                 for piece in _pieces([buffer for message in batch for buffer in message.buffers or ()]):
-                    if not self._acts():
-                        raise ConnectionAbortedError("this service is not the active one any more")
                     self._writer.write(piece)
                     async with asyncio.timeout(SEND_TIMEOUT_S):
                         await self._writer.drain()

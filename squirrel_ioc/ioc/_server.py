@@ -14,6 +14,7 @@ from squirrel_ioc.errors import ControlPvError
 from squirrel_ioc.ioc._bounds import Bounds
 from squirrel_ioc.ioc._circuit import Circuit
 from squirrel_ioc.ioc._database import Database
+from squirrel_ioc.ioc._fenced import FencedSocket
 from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc._udp import ANY, Beacons, SearchServer
 from squirrel_ioc.ioc.pv import Pv
@@ -36,8 +37,8 @@ class CaServer:
     in the search reply; then a second service with the same names would go unnoticed, and each client get one or the
     other.) Nothing of it comes from the environment, which belongs to the CA client in the same process.
 
-    `acts` is asked before anything is answered or done: a service that has lost its lease to another one is silent from
-    that moment, before anybody has come to stop it.
+    `acts` is asked before anything is done, and when anything is sent: a service that has lost its lease to another one
+    is silent from that moment, before anybody has come to stop it.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class CaServer:
         except BaseException:
             await self.stop()
             raise
-        self._beacons.start(Beacons(self._interfaces, self._port).run(), "beacons")
+        self._beacons.start(Beacons(self._interfaces, self._port, self._acts).run(), "beacons")
 
     async def stop(self) -> None:
         """Disconnect everybody. Bounded."""
@@ -93,7 +94,7 @@ class CaServer:
             circuit.disconnect(owners)
 
     async def _listen(self, interface: str) -> asyncio.Server:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = FencedSocket(self._acts, socket.AF_INET, socket.SOCK_STREAM)
         try:
             # Linux: does not let two listen on one port, but a port whose last connections have just ended is free.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

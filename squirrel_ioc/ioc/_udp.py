@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 import psutil
 
 from squirrel_ioc.errors import ControlPvError
+from squirrel_ioc.ioc._fenced import FencedSocket
 
 __all__ = ["ANY", "Beacons", "SearchServer", "answers", "broadcast_address"]
 
@@ -84,8 +85,8 @@ def broadcast_address(interface: str) -> str | None:
     return None
 
 
-def _udp_socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def _udp_socket(acts: Callable[[], bool]) -> socket.socket:
+    sock = FencedSocket(acts, socket.AF_INET, socket.SOCK_DGRAM)
     # As all CA servers of a host do, so that each of them hears the broadcasts.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with suppress(AttributeError, OSError):
@@ -142,7 +143,7 @@ class SearchServer:
                 await self._listen(broadcast, transport)
 
     async def _listen(self, address: str, reply_from: asyncio.DatagramTransport | None) -> asyncio.DatagramTransport:
-        sock = _udp_socket()
+        sock = _udp_socket(self._acts)
         try:
             sock.bind((address, self._port))
         except OSError as error:
@@ -155,7 +156,7 @@ class SearchServer:
         return transport
 
     def _answer(self, datagram: bytes) -> list[bytes]:
-        return answers(datagram, self._port, self._prefix, self._known) if self._acts() else []
+        return answers(datagram, self._port, self._prefix, self._known)
 
     def stop(self) -> None:
         """Answer no more."""
@@ -165,20 +166,21 @@ class SearchServer:
 
 
 class Beacons:
-    """Tells clients that a server is there, so that those who have lost it search again."""
+    """Tells clients that a server is there, so that those who have lost it search again, as long as it `acts`."""
 
-    def __init__(self, interfaces: Sequence[str], port: int) -> None:
+    def __init__(self, interfaces: Sequence[str], port: int, acts: Callable[[], bool] = lambda: True) -> None:
+        self._acts = acts
         self._port = port
         self._targets = [broadcast_address(interface) or interface for interface in interfaces]
 
     async def run(self) -> None:
         """Send until cancelled: quickly at first, as the protocol recommends, then every 15 s."""
         period, number = _BEACON_FIRST_S, 0
-        with _udp_socket() as sock:
+        with _udp_socket(self._acts) as sock:
             while True:
                 beacon = _HEADER.pack(_BEACON, 0, _MINOR, self._port, number & 0xFFFFFFFF, 0)
                 for target in self._targets:
-                    # Nobody listens on this host, or the network is away: nobody to tell.
+                    # Nobody listens on this host, the network is away, or another service is active: nobody to tell.
                     with suppress(OSError):
                         sock.sendto(beacon, (target, BEACON_PORT))
                 number += 1
