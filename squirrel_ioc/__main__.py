@@ -3,7 +3,8 @@
 import signal
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until `main` takes care of it: Ctrl-C ends the program without a trace of what it was importing.
+    # Until a command takes care of it (`cli/_stop.py`): Ctrl-C ends the program, whatever it is importing. Python's own
+    # handler raises an exception there, which is sometimes lost.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from squirrel_ioc.cli import main

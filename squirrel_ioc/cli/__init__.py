@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
@@ -62,8 +61,6 @@ def _options(
 
 def main() -> None:
     """Run the command line; what went wrong is a plain message on standard error and an exit code."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `__main__`
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except SquirrelError as e:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from enum import Enum
@@ -74,6 +73,7 @@ def diff(
 
     Like diff(1), the exit code tells: 0 when all is the same, 6 when a PV differs or has a value on one side only.
     """
+    from squirrel_ioc.cli._stop import run_to_its_end
     from squirrel_ioc.config import load_settings
     from squirrel_ioc.model.difftable import Show
     from squirrel_ioc.model.selection import parse
@@ -87,7 +87,7 @@ def diff(
     settings = load_settings(config)
     if settings.database.dsn is None and not settings.state_dir.is_dir():
         raise DatabaseDownError(f"there is no database in {settings.state_dir} yet: the service makes it")
-    found = asyncio.run(_compare(settings, sides, parse(select), (atol, rtol)))
+    found = run_to_its_end(_compare(settings, sides, parse(select), (atol, rtol)))
     rows = Show[show.name]
     if json_wanted:
         typer.echo(json.dumps(_as_json(found, rows), indent=2))

@@ -28,8 +28,7 @@ def doctor(
     json_wanted: JsonOption = False,
 ) -> None:
     """Look at settings, database, port, network and PVs; say what is wrong, and what to do. Changes nothing."""
-    import asyncio
-
+    from squirrel_ioc.cli._stop import run_to_its_end
     from squirrel_ioc.doctor import Finding, Verdict, examine, examine_worker
 
     findings, settings, entries = _read(config)
@@ -47,7 +46,7 @@ def doctor(
         for finding in findings:
             _print(finding)
     if settings is not None:
-        asyncio.run(work())
+        run_to_its_end(work())
     bad = [finding for finding in findings if finding.verdict is Verdict.BAD]
     warnings = [finding for finding in findings if finding.verdict is Verdict.WARNING]
     if json_wanted:

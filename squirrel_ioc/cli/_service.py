@@ -42,7 +42,7 @@ def run(
         async with serving(stop, ready):
             await App(settings).run(stop, wait_db=wait_db, ready=ready)
 
-    run_until_stopped(serve, may_wait=wait_db)
+    run_until_stopped(serve)
 
 
 def worker(
@@ -73,7 +73,7 @@ def worker(
         async with serving(stop, ready):
             await Worker(settings, area).run(stop, wait_db=wait_db, ready=ready)
 
-    run_until_stopped(work, may_wait=wait_db)
+    run_until_stopped(work)
 
 
 def check(
@@ -155,9 +155,8 @@ def _without_password(settings: Settings) -> str:
 
 def migrate(config: ConfigOption) -> None:
     """Bring the database to the schema of this version; start the embedded one for it."""
-    import asyncio
-
     from squirrel_ioc.cli._log import setup_logging
+    from squirrel_ioc.cli._stop import run_to_its_end
     from squirrel_ioc.config import load_settings
     from squirrel_ioc.store import Store
 
@@ -168,5 +167,5 @@ def migrate(config: ConfigOption) -> None:
         store = await Store.open(settings.database, settings.state_dir)
         await store.close()
 
-    asyncio.run(work())
+    run_to_its_end(work())
     typer.echo("The database has the schema of this version.")

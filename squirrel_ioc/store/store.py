@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,6 +19,7 @@ from squirrel_ioc.model.inventory import Edit, Summary
 from squirrel_ioc.model.job import JobInfo, JobKind
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
 from squirrel_ioc.resources import migrations_dir, views_file
+from squirrel_ioc.store._threads import in_thread
 from squirrel_ioc.store.catalogue import Catalogues, StoredCatalogue
 from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
@@ -112,7 +112,7 @@ class Store:
         lease = Lease(target) if standby else None
         try:
             if embedded is not None:
-                await _in_thread(embedded.start)
+                await in_thread(embedded.start, embedded.give_up)
             connection = await (target.connect_waiting() if wait else target.connect())
             await watch.claim(connection)
             await _prepare(connection, target, exclusive and not (standby and await active_service(connection)))
@@ -123,7 +123,7 @@ class Store:
             if database is not None:
                 await database.close()
             if embedded is not None:
-                await _in_thread(embedded.stop)
+                await in_thread(embedded.stop)
             raise
         return cls(database, watch, embedded, lease)
 
@@ -134,7 +134,7 @@ class Store:
         await self._watch.stop()
         await self._database.close()
         if self._embedded is not None:
-            await _in_thread(self._embedded.stop)
+            await in_thread(self._embedded.stop)
 
     def _forget(self) -> None:
         self._lists.forget()
@@ -348,16 +348,6 @@ class Store:
                 raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
             await connection.execute(_SET_SETTING, key, text)
         return value
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    """Run to the end what cannot be cancelled half-way, even when the caller is cancelled."""
-    task = asyncio.create_task(asyncio.to_thread(function))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 async def _prepare(connection: asyncpg.Connection, target: Target, may_migrate: bool) -> None:

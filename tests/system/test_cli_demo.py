@@ -107,23 +107,3 @@ def test_guide_works_as_it_stands_and_second_start_finds_the_data(folder: Path) 
         assert "Before the test" in titles
         stop(process, signal.SIGTERM)
     assert left_over(folder) == []
-
-
-def test_ctrl_c_while_it_starts_leaves_nothing(folder: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "squirrel_ioc", "demo", "--count", "20", "--state", folder],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # As a terminal does: the signal goes to everything that was started.
-        start_new_session=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline().startswith("Starting")
-            os.killpg(process.pid, signal.SIGINT)
-            _, errors = process.communicate(timeout=STOP_S)
-        finally:
-            process.kill()
-    assert process.returncode in (0, 130), errors
-    assert "Traceback" not in errors, errors

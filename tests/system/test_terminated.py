@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import aioca
 import pytest
 from control_pvs import until
 from restarts import PUT_TIMEOUT_S, Site, site, whole
-from running import environment
 
 from squirrel_ioc.model.job import JobKind, JobStatus
 
@@ -85,27 +81,6 @@ async def test_while_it_starts(s: Site) -> None:
         s.start()
         await s.says(sign)
     await stopped(s)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_while_it_is_imported(place: Site, number: signal.Signals) -> None:
-    for pause_s in (0.05, 0.2, 0.4):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "squirrel_ioc", "check", place.settings],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment(),
-        )
-        try:
-            time.sleep(pause_s)
-            process.send_signal(number)
-            _, err = process.communicate(timeout=20)
-        finally:
-            process.kill()
-        print(pause_s, process.returncode)
-        assert process.returncode in (0, 130, -number) or b"KeyboardInterrupt" in err
-        # What comes before the first line of the program is Python's.
-        assert b"squirrel_ioc" not in err
 
 
 async def test_while_a_snapshot_waits_for_a_hung_ioc(s: Site) -> None:
