@@ -97,4 +97,13 @@ def _run(body: Callable[[Heed], Coroutine[Any, Any, T]]) -> T:
         if early:
             on_signal()
 
-    return asyncio.run(body(heed))
+    async def heeding() -> T:
+        try:
+            return await body(heed)
+        finally:
+            # What is left to do is bounded, and leaves something behind when it is not done.
+            for number in SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+
+    return asyncio.run(heeding())
