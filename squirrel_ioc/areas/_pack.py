@@ -114,7 +114,9 @@ def unpack_frame(columns: Columns, channels: ChannelList) -> Frame:
 def pack_live(live: Live) -> bytes:
     """What is known of channels, without their names."""
     columns = {name: getattr(live, name) for name in _LIVE}
-    return pack(columns | {"metas": _text(_metas_json(live.metas)), "iocs": _text(json.dumps(live.iocs))})
+    ignored = json.dumps(list(live.ignored.items()))
+    texts = {"metas": _metas_json(live.metas), "iocs": json.dumps(live.iocs), "ignored": ignored}
+    return pack(columns | {name: _text(text) for name, text in texts.items()})
 
 
 def unpack_live(data: bytes, size: int) -> Live:
@@ -122,7 +124,9 @@ def unpack_live(data: bytes, size: int) -> Live:
     columns = unpack(data)
     try:
         known = {name: _column(columns[name], dtype, size) for name, dtype in _LIVE.items()}
-        return Live(**known, metas=_metas(columns["metas"]), iocs=tuple(json.loads(columns["iocs"].tobytes())))
+        iocs = tuple(json.loads(columns["iocs"].tobytes()))
+        ignored = {int(row): str(host) for row, host in json.loads(columns["ignored"].tobytes())}
+        return Live(**known, metas=_metas(columns["metas"]), iocs=iocs, ignored=ignored)
     except (KeyError, ValueError, TypeError) as exc:
         raise StoreError(f"what a worker tells of its channels does not fit: {exc}") from exc
 

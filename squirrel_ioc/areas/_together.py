@@ -26,6 +26,7 @@ class Columns:
         self._away = np.zeros(size, bool)
         self._metas: tuple[Meta, ...] = (NO_META,)
         self._iocs: tuple[str, ...] = ()
+        self._ignored: dict[int, str] = {}
 
     def put(
         self, rows: NDArray[np.intp], known: Live, places: NDArray[np.int32] | NDArray[np.intp] | None = None
@@ -42,6 +43,9 @@ class Columns:
         self._ioc[rows] = np.where(ioc >= 0, ioc + len(self._iocs), -1)
         self._metas += known.metas
         self._iocs += known.iocs
+        if known.ignored:
+            row_of = dict(zip((range(len(rows)) if places is None else places.tolist()), rows.tolist(), strict=True))
+            self._ignored |= {row_of[row]: host for row, host in known.ignored.items() if row in row_of}
 
     def missing(self, rows: NDArray[np.intp]) -> None:
         """Nobody is there who could know of these."""
@@ -62,6 +66,7 @@ class Columns:
             self._iocs,
             self._connection,
             self._away,
+            self._ignored,
         )
 
 

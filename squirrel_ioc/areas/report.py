@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from squirrel_ioc.areas._asked import Asked
 from squirrel_ioc.areas._directory import Directory
 from squirrel_ioc.areas._split import HERE, Assignment
 from squirrel_ioc.areas._taken import Taken
+from squirrel_ioc.ca import Live
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.store import Store
 
-__all__ = ["AreaReport", "area_channels", "area_reports", "channels_here"]
+__all__ = ["AreaReport", "area_channels", "area_reports", "channels_here", "twice"]
 
 
 @dataclass(frozen=True)
 class AreaReport:
     """An area that the service has told its workers of: its channels, how many are connected, who works.
 
-    `connected` is that of the worker that has most, `connected_each` that of each.
+    `connected` is that of the worker that has most, `connected_each` that of each. `duplicates` are PVs that
+    two IOCs serve, with both, as that worker knows.
     """
 
     name: str
@@ -28,6 +30,7 @@ class AreaReport:
     connected: int
     workers: tuple[str, ...]
     connected_each: tuple[int, ...]
+    duplicates: tuple[str, ...] = ()
 
 
 async def area_reports(store: Store) -> list[AreaReport]:
@@ -47,9 +50,17 @@ async def area_reports(store: Store) -> list[AreaReport]:
                 0 if best is None else best.connected,
                 tuple(row.process for row in rows),
                 tuple(directory.connected(row.id) for row in rows),
+                () if best is None or best.version != area.version else twice(area.names, best.live),
             )
         )
     return reports
+
+
+def twice(names: Sequence[str], live: Live) -> tuple[str, ...]:
+    """The PVs that two IOCs serve, with both."""
+    return tuple(
+        f"{names[row]} ({live.iocs[live.ioc[row]]} is used, {live.ignored[row]} is not)" for row in sorted(live.ignored)
+    )
 
 
 async def area_channels(store: Store) -> dict[str, ChannelList]:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from squirrel_ioc.ca import _libca as ca
+from squirrel_ioc.ca._duplicates import DUPLICATE
 from squirrel_ioc.errors import ChannelAccessError
 
-__all__ = ["adopt", "attach", "detach", "add_exception_listener", "remove_exception_listener"]
+__all__ = ["adopt", "attach", "detach", "add_exception_listener", "remove_exception_listener", "hear_duplicates"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ _report_since = 0.0
 _context: int | None = None
 _environment: dict[str, str] = {}
 _listeners: tuple[ExceptionListener, ...] = ()
+_duplicate_listener: Callable[[str, str], None] | None = None
 
 
 def _on_exception(args: ca.ExceptionArgs) -> None:
@@ -41,6 +43,11 @@ def _on_exception(args: ca.ExceptionArgs) -> None:
     if args.chid:
         for listener in _listeners:
             listener(args.chid, args.status, args.op)
+    elif args.status == ca.ECA_DBLCHNL and (told := DUPLICATE.search(args.context or b"")):
+        name, used, ignored = map(_text, told.groups())
+        _report("%s is served by two IOCs: %s is used, %s is not", name, used, ignored)
+        if _duplicate_listener is not None:
+            _duplicate_listener(name, ignored)
     elif args.status in (ca.ECA_DISCONN, ca.ECA_UNRESPTMO):
         _report("IOC %s: %s", _text(args.context), _text(ca.message(args.status)))
     else:
@@ -113,6 +120,12 @@ def add_exception_listener(listener: ExceptionListener) -> None:
     """`listener` gets the failures of single requests from now on."""
     global _listeners
     _listeners = (*_listeners, listener)
+
+
+def hear_duplicates(listener: Callable[[str, str], None] | None) -> None:
+    """`listener`, the only one, gets the names that two IOCs serve, and the IOC that is not used, from now on."""
+    global _duplicate_listener
+    _duplicate_listener = listener
 
 
 def remove_exception_listener(listener: ExceptionListener) -> None:

@@ -16,6 +16,7 @@ from epicscorelibs import path
 ECA_NORMAL: Final = 1
 ECA_DISCONN: Final = 24 << 3
 ECA_UNRESPTMO: Final = 60 << 3
+ECA_DBLCHNL: Final = 25 << 3
 ECA_NORDACCESS: Final = 46 << 3
 ECA_NOWTACCESS: Final = 47 << 3
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class Live:
     meta    int32  index into `metas`; that of NO_META when never connected
     ioc     int32  index into `iocs`, the names of the IOCs; -1 when never connected
     connection   int32   grows whenever the connection comes or goes; -1 when not watched
+    ignored  by row: an IOC that serves the same name, and is not used
     away    bool, or None for nowhere: somebody else is to hold the channel, and is not there
 
     What a channel was stays when it loses its connection.
@@ -40,9 +42,10 @@ class Live:
     iocs: tuple[str, ...]
     connection: NDArray[np.int32]
     away: NDArray[np.bool_] | None = None
+    ignored: Mapping[int, str] = field(default_factory=dict)
 
 
-def live(engine: Engine, slots: NDArray[np.intp]) -> Live:
+def live(engine: Engine, slots: NDArray[np.intp], ignored: Mapping[int, str]) -> Live:
     """Of the channels in these slots, -1 for one that is not watched."""
     table = engine.table
     known = slots >= 0
@@ -57,6 +60,7 @@ def live(engine: Engine, slots: NDArray[np.intp]) -> Live:
         np.where(known, table.ioc[slots], -1).astype(np.int32),
         engine.iocs.hosts,
         np.where(known, table.connection[slots], -1).astype(np.int32),
+        ignored=ignored,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _context
 from squirrel_ioc.ca._connect import ClearOperation, CreateOperation, RefreshOperation
+from squirrel_ioc.ca._duplicates import Duplicates
 from squirrel_ioc.ca._engine import Engine, tell_loop
 from squirrel_ioc.ca._iocs import IocState
 from squirrel_ioc.ca._live import Live, ioc_states, live
@@ -55,6 +56,7 @@ class Machine:
         self._whole = WholeValues(self._engine, settings.max_in_flight_per_ioc)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slot_of: dict[str, int] = {}
+        self._duplicates = self._new_duplicates()
         self._watching = asyncio.Lock()
         self._slots_of_list: WeakKeyDictionary[ChannelList, NDArray[np.intp]] = WeakKeyDictionary()
         self._plans: WeakKeyDictionary[ChannelList, ReadPlan] = WeakKeyDictionary()
@@ -66,6 +68,9 @@ class Machine:
 
     def _new_engine(self) -> Engine:
         return Engine(self._changed_in_engine, self._settings.slow_s, self._settings.open_s)
+
+    def _new_duplicates(self) -> Duplicates:
+        return Duplicates(self._engine.table, self._slot_of, self._changed_in_engine)
 
     async def start(self) -> None:
         """Take part in the process's Channel Access context, which aioca shares, and start the engine.
@@ -80,6 +85,8 @@ class Machine:
         self._change_posted = False
         self._engine = self._new_engine()
         self._whole = WholeValues(self._engine, self._settings.max_in_flight_per_ioc)
+        self._duplicates = self._new_duplicates()
+        _context.hear_duplicates(self._duplicates.note)
         Upkeep(self._engine, self._settings.timeout_s, self._settings.max_in_flight_per_ioc)
         self._engine.start()
 
@@ -88,6 +95,7 @@ class Machine:
         if self._loop is None:
             return
         aioca.purge_channel_caches()
+        _context.hear_duplicates(None)
         self._engine.post(self._engine.withdraw_all)
         try:
             async with asyncio.timeout(STOP_S):
@@ -124,7 +132,8 @@ class Machine:
 
     def live(self, channels: ChannelList) -> Live:
         """What is known of these channels now."""
-        return live(self._engine, self._slots(channels))
+        slots = self._slots(channels)
+        return live(self._engine, slots, self._duplicates.of(channels, slots))
 
     def iocs(self) -> list[IocState]:
         """The IOCs the channels live on, in the order in which they were met."""
@@ -291,6 +300,7 @@ class Machine:
 
     def _changed(self) -> None:
         self._change_posted = False
+        self._duplicates.look()
         self._told.set()
         if self._loop is not None and self._notify is None:
             # At once when it has been quiet: who waited for a read finds the state of its IOC told.

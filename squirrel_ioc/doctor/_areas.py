@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from squirrel_ioc.areas import AreaReport
 from squirrel_ioc.doctor._finding import Finding, Verdict
+from squirrel_ioc.doctor._machine import TWICE_ADVICE
+from squirrel_ioc.model.inventory import few
 
 __all__ = ["check_areas"]
 
@@ -34,6 +36,9 @@ def check_areas(wanted: Collection[str], reports: Sequence[AreaReport]) -> Itera
             advice = "" if whole else "are its IOCs on, and in ca.addr_list of the worker's settings?"
             yield Finding("areas", Verdict.OK if whole else Verdict.WARNING, text, advice)
             yield from _behind(report)
+            if report.duplicates:
+                text = f"{name}: PVs that two IOCs serve: {few(report.duplicates)}"
+                yield Finding("areas", Verdict.WARNING, text, TWICE_ADVICE, report.duplicates)
 
 
 def _behind(report: AreaReport) -> Iterator[Finding]:

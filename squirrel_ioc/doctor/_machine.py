@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -9,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.ca import Machine
+from squirrel_ioc.areas import twice
+from squirrel_ioc.ca import Live, Machine
 from squirrel_ioc.config import CaSettings
 from squirrel_ioc.doctor._finding import Finding, Verdict
 from squirrel_ioc.model.catalogue import Catalogue
@@ -17,9 +19,13 @@ from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import State
 
-__all__ = ["check_machine"]
+__all__ = ["TWICE_ADVICE", "check_machine"]
 
 _NAMED: Final = 5
+TWICE_ADVICE: Final = "which one is used is chance, and may change: take the name out of one of them"
+_SECOND_ANSWER_S: Final = 0.5
+"""An IOC that serves a name that another has served already answers the search a little later."""
+
 _NOT_WHOLE: Final = {
     State.CUT: "shorten it, or serve it by an IOC that has long strings (NAME$)",
     State.INEXACT: "keep it below 2^53, or in two records",
@@ -34,6 +40,7 @@ async def check_machine(settings: CaSettings, catalogue: Catalogue, channels: Ch
     try:
         await machine.watch(channels)
         await machine.settled(settings.connect_timeout_s)
+        await asyncio.sleep(_SECOND_ANSWER_S)
         live = machine.live(channels)
         iocs = machine.iocs()
         frame = await machine.read(channels)
@@ -46,7 +53,13 @@ async def check_machine(settings: CaSettings, catalogue: Catalogue, channels: Ch
     ]
     missing = channels.array[~live.connected].tolist()
     read_only = channels.array[live.connected & ~live.writable & ~_marked(catalogue, channels)].tolist()
-    return [*_missing(missing, len(channels), settings), *_read_only(read_only), *_not_whole(frame), *findings]
+    return [
+        *_missing(missing, len(channels), settings),
+        *_read_only(read_only),
+        *_not_whole(frame),
+        *_twice(channels, live),
+        *findings,
+    ]
 
 
 def _marked(catalogue: Catalogue, channels: ChannelList) -> NDArray[np.bool_]:
@@ -91,6 +104,19 @@ def _not_whole(frame: Frame) -> Iterator[Finding]:
                 f"not saved, not restored: {advice}",
                 tuple(names),
             )
+
+
+def _twice(channels: ChannelList, live: Live) -> Iterator[Finding]:
+    rows = sorted(live.ignored)
+    if rows:
+        names = channels.array[rows].tolist()
+        yield Finding(
+            "pvs",
+            Verdict.WARNING,
+            f"PVs that two IOCs serve, {len(rows)} of them: {_some(list(twice(channels.names, live)))}",
+            TWICE_ADVICE,
+            tuple(names),
+        )
 
 
 def _some(names: list[str]) -> str:

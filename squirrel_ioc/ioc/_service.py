@@ -71,6 +71,11 @@ class Live(Protocol):
         ...
 
     @property
+    def ignored(self) -> Mapping[int, str]:
+        """By row: an IOC that serves the same name, and is not used."""
+        ...
+
+    @property
     def meta(self) -> NDArray[np.int32]:
         """int32[channels]: index into `metas`."""
         ...

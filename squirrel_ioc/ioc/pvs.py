@@ -58,6 +58,8 @@ class PvsGroup(Group):
     connected = integer("CONNECTED", "PVs connected")
     disconnected_names = strings("DISCONNECTED:NAMES", "PVs not connected")
     disconnected = integer("DISCONNECTED", "PVs not connected", alarm_above=0)
+    duplicate_names = strings("DUPLICATES:NAMES", "PVs that two IOCs serve")
+    duplicates = integer("DUPLICATES", "PVs that two IOCs serve", alarm_above=0)
     read_only = integer("READONLY", "Setpoints that cannot be written")
 
     away = integer("AWAY", "PVs known to be away")
@@ -133,6 +135,8 @@ class PvsGroup(Group):
                 (self.away, len(away)),
                 (self.disconnected_names, channels.array[missing].tolist()),
                 (self.disconnected, len(missing)),
+                (self.duplicate_names, channels.array[sorted(live.ignored)].tolist()),
+                (self.duplicates, len(live.ignored)),
                 (self.read_only, np.count_nonzero(read_only)),
             ],
             now(),

@@ -7,7 +7,7 @@ import secrets
 from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -215,6 +215,7 @@ class FakeLive:
     writable: Any
     meta: Any
     metas: list[Meta]
+    ignored: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass

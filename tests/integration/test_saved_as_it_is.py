@@ -30,17 +30,20 @@ record(ao, "{P}LIMIT") {{ field(VAL, "7") field(PINI, "YES") field(HIGH, "6") fi
 record(calc, "{P}CALC") {{ field(CALC, "{CALC}") }}
 record(int64out, "{P}I64") {{ field(VAL, "9007199254740993") field(PINI, "YES") }}
 record(bo, "{P}ACQ") {{ field(ZNAM, "Done") field(ONAM, "Acquire") field(PINI, "YES") }}
+record(ao, "{P}TWICE") {{ field(VAL, "1") field(PINI, "YES") }}
 record(ao, "{P}AO") {{ field(VAL, "1.5") field(PINI, "YES") field(EGU, "A") field(PREC, "3") }}
 """
-PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64", "ACQ", "AO")
+TWICE = f"{P}TWICE"
+PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64", "ACQ", "AO", "TWICE")
 
 
 @dataclass
 class Rig:
-    """A service, and its folder for files."""
+    """A service, its folder for files, and an IOC that serves one name too many."""
 
     s: Live
     exchange: Path
+    other: IocProcess
 
     async def snapshot(self, selection: str = "", label: str = "OK") -> int:
         assert await self.s.say("SNAP:FILTER", selection)
@@ -72,11 +75,11 @@ async def rig(postgres_template: EmbeddedServer, tmp_path_factory: pytest.TempPa
     name = f"test_{os.getpid()}_saved"
     await execute(postgres_template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     try:
-        with IocProcess(DATABASE):
+        with IocProcess(DATABASE), IocProcess(f'record(ao, "{TWICE}") {{}}') as other:
             database = settings_for(postgres_template, name)
             async with serving(folder, database, folder / "pvs.csv", exchange=exchange) as service:
                 await service.wait_for("PVS:CONNECTED", len(PVS), 30)
-                yield Rig(service, exchange)
+                yield Rig(service, exchange, other)
     finally:
         await execute(postgres_template, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -175,3 +178,10 @@ async def test_labels_and_units_are_those_of_the_moment(rig: Rig) -> None:
     again = await rig.snapshot(f"{P}ACQ")
     assert await rig.s.label(f"SNAP:{again}:VAL:{P}ACQ") == "Acquire"
     assert await rig.s.label(f"SNAP:{snapshot_id}:VAL:{P}ACQ") == "Expose"
+
+
+async def test_a_name_that_two_iocs_serve_is_told(rig: Rig) -> None:
+    await rig.s.wait_for("PVS:DUPLICATES", 1, 30)
+    assert (await rig.s.get("PVS:DUPLICATES", format=aioca.FORMAT_TIME)).severity == 1
+    assert await rig.s.names("PVS:DUPLICATES:NAMES") == [TWICE]
+    assert list(await rig.s.get("PVS:DUPLICATES:NAMES")) == [TWICE]

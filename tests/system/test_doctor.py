@@ -192,6 +192,12 @@ def test_a_worker_that_has_less_than_another() -> None:
     assert found[1].message == "ring: two has only 0 PVs, another worker 6"
 
 
+def test_names_that_two_iocs_of_an_area_serve() -> None:
+    found = list(check_areas(["ring"], [AreaReport("ring", 6, 6, ("one",), (6,), ("X (a is used, b is not)",))]))
+    assert [str(finding.verdict) for finding in found] == ["ok", "warning"]
+    assert found[1].message == "ring: PVs that two IOCs serve: X (a is used, b is not)"
+
+
 async def test_the_settings_of_a_worker(database: DatabaseSettings, tmp_path: Path) -> None:
     assert database.dsn is not None
     r = f"R{secrets.token_hex(3)}:"

@@ -42,7 +42,9 @@ def lives(draw: st.DrawFn) -> Live:
 
     flags = [column(0, 1, np.bool_) for _ in range(3)]
     dbf, count, meta = column(0, 7, np.uint8), column(0, 2**31 - 1, np.int32), column(0, 2, np.int32)
-    return Live(*flags, dbf, count, meta, metas, column(-1, 1, np.int32), iocs, column(-1, 2**31 - 1, np.int32))
+    ignored = draw(st.dictionaries(st.integers(0, 9), st.sampled_from(iocs)))
+    ioc, connection = column(-1, 1, np.int32), column(-1, 2**31 - 1, np.int32)
+    return Live(*flags, dbf, count, meta, metas, ioc, iocs, connection, ignored=ignored)
 
 
 @given(cell_lists())
@@ -55,7 +57,9 @@ def test_a_frame_comes_back_to_the_bit(cells: list[Cell]) -> None:
 
 @given(lives())
 def test_a_live_comes_back_to_the_bit(live: Live) -> None:
-    assert bytes_of_live(unpack_live(pack_live(live), len(live.connected))) == bytes_of_live(live)
+    again = unpack_live(pack_live(live), len(live.connected))
+    assert bytes_of_live(again) == bytes_of_live(live)
+    assert again.ignored == live.ignored
 
 
 @given(cell_lists(), st.data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,15 @@ def test_lives_together() -> None:
     assert [live.metas[i].dbf for i in live.meta.tolist()] == [Dbf.LONG, NO_META.dbf, Dbf.ENUM, NO_META.dbf]
     assert [live.iocs[i] if i >= 0 else None for i in live.ioc.tolist()] == ["y", None, "x", None]
     assert live.dbf.tolist() == [Dbf.LONG, Dbf.NONE, Dbf.ENUM, Dbf.NONE]
+
+
+def test_names_that_two_iocs_serve_go_with_their_rows() -> None:
+    columns = Columns(3)
+    twice = replace(one_live(True, NO_META, "x", 5), ignored={0: "other"})
+    columns.put(np.array([2]), twice)
+    columns.put(np.array([0]), twice, np.array([0]))
+    columns.put(np.array([], np.intp), twice, np.array([], np.int32))
+    assert columns.live().ignored == {0: "other", 2: "other"}
 
 
 def test_an_ioc_of_several_areas_is_one() -> None:
