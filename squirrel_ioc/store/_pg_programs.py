@@ -37,7 +37,7 @@ POSTGRES_VERSION: Final = 18
 SUPERUSER: Final = "postgres"
 _INITDB_S: Final = 300
 _FULL_BYTES: Final = 1024 * 1024
-_TAIL_LINES: Final = 3
+_TAIL_LINES: Final = 5
 
 
 class PgError(Exception):

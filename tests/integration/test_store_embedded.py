@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+from processes import SECRET
 
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import DatabaseDownError, StoreError
@@ -23,6 +25,7 @@ from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.snapshot import NewSnapshot
 from squirrel_ioc.store import EmbeddedServer, Store
+from squirrel_ioc.store._pg_programs import PgError, PgPrograms
 
 FAST = {"fsync": "off"}
 
@@ -227,6 +230,33 @@ def test_a_server_that_does_not_start_says_why(folder: Path) -> None:
     with pytest.raises(StoreError, match='invalid value for parameter "shared_buffers"'):
         server.start()
     EmbeddedServer(folder, FAST).stop()
+
+
+def test_what_its_programs_say_is_told_and_their_environment_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("SOMEBODYS_PASSWORD", SECRET)
+    with pytest.raises(StoreError) as failed:
+        EmbeddedServer(folder, {"shared_buffers": "nonsense"}).start()
+    (folder / "postgres" / "PG_VERSION").unlink()  # initdb finds what is no empty folder
+    with pytest.raises(StoreError, match=r"initdb failed: .*exists but is not empty"):
+        EmbeddedServer(folder, FAST).start()
+    assert SECRET not in caplog.text + str(failed.value)
+
+
+def test_a_full_disk_is_told_as_such(folder: Path) -> None:
+    """In the words of initdb that has one."""
+    (folder / "postgres").mkdir()
+    programs = PgPrograms(folder / "postgres")
+    initdb = folder / "bin" / "initdb"
+    initdb.parent.mkdir()
+    initdb.write_text(f"#!/bin/sh\necho 'initdb: error: could not create file: {os.strerror(errno.ENOSPC)}'; exit 1\n")
+    initdb.chmod(0o755)
+    folder.chmod(0o755)
+    programs._server.bin_path = initdb.parent
+    with pytest.raises(PgError, match=r"the disk of .* is full; initdb failed: .*could not create file"):
+        programs.run("initdb", timeout_s=20)
 
 
 async def test_opening_that_is_cancelled_leaves_nothing(folder: Path) -> None:

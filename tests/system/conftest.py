@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import left_over
+from processes import SECRET, left_over, logs_with_the_secret
+
+# Of every program that the tests start; `running.environment` lets it through.
+os.environ["SOMEBODYS_PASSWORD"] = SECRET
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """No log of any test has a secret of the environment in it, whatever happened. Before its folders are removed."""
+    folders = Path(tempfile.gettempdir()).glob("squirrel-test-*")
+    if isinstance(item, pytest.Function) and "tmp_path" in item.funcargs:
+        folders = iter([*folders, item.funcargs["tmp_path"]])
+    assert logs_with_the_secret(*folders) == []
 
 
 @pytest.fixture
