@@ -42,7 +42,7 @@ async def hold(machine: Machine, names: Iterable[str]) -> ChannelList:
     """Watch the channels and wait until all of them are connected."""
     channels = ChannelList.of(names)
     await machine.watch(channels)
-    assert await machine.settled(10)
+    assert await machine.settled(30)
     return channels
 
 

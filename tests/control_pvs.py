@@ -28,7 +28,7 @@ class ControlPvs:
         return self.prefix + name
 
     async def get(self, name: str, **options: Any) -> Any:
-        return await aioca.caget(self.pv(name), timeout=5, **options)
+        return await aioca.caget(self.pv(name), timeout=30, **options)
 
     async def text(self, name: str) -> str:
         return str(await self.get(name, datatype=aioca.DBR_CHAR_STR))
@@ -38,11 +38,11 @@ class ControlPvs:
 
     async def put(self, name: str, value: Any, *, wait: bool = True, **options: Any) -> bool:
         """Whether the put went well."""
-        done = await aioca.caput(self.pv(name), value, wait=wait, timeout=10, throw=False, **options)
+        done = await aioca.caput(self.pv(name), value, wait=wait, timeout=30, throw=False, **options)
         assert done.errorcode in (1, ECA_PUTFAIL), done
         return bool(done.ok)
 
-    async def becomes(self, name: str, wanted: Any, timeout_s: float = 15.0) -> None:
+    async def becomes(self, name: str, wanted: Any, timeout_s: float = 30.0) -> None:
         """Wait for a control PV's value."""
         seen: list[Any] = []
         monitor = aioca.camonitor(self.pv(name), seen.append)
@@ -56,7 +56,7 @@ class ControlPvs:
 
         Not aioca's monitors: those bring what arrives together in another order.
         """
-        await aioca.connect([self.pv(name) for name in names], timeout=10)
+        await aioca.connect([self.pv(name) for name in names], timeout=30)
         monitors = [Monitor(self, name, datatype, count, events) for name in names]
         await until(lambda: all(monitor.first is not None for monitor in monitors))
 
@@ -90,7 +90,7 @@ def _heard(args: Any) -> None:
     args.usr.heard(args)
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
     """Wait for what no event tells."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -37,7 +37,7 @@ class Live(ControlPvs):
         """Write a text of any length; whether it went well."""
         return await self.put(name, text, datatype=aioca.DBR_CHAR_STR, **options)
 
-    async def wait_for(self, name: str, value: Any, timeout_s: float = 10.0) -> None:
+    async def wait_for(self, name: str, value: Any, timeout_s: float = 30.0) -> None:
         """Until a control PV has this value, a list for an array."""
         reached = asyncio.Event()
 

@@ -179,11 +179,11 @@ class Site(ControlPvs):
 
     async def turn(self, values: dict[str, float]) -> None:
         """Write PVs of the machine."""
-        await aioca.caput(list(values), list(values.values()), wait=True, timeout=10)
+        await aioca.caput(list(values), list(values.values()), wait=True, timeout=30)
 
     async def live(self) -> dict[str, float]:
         """What stands on the machine."""
-        return dict(zip(self.names, map(float, await aioca.caget(self.names, timeout=10)), strict=True))
+        return dict(zip(self.names, map(float, await aioca.caget(self.names, timeout=30)), strict=True))
 
     @contextmanager
     def hung(self) -> Iterator[None]:
@@ -227,7 +227,7 @@ class Site(ControlPvs):
             await connection.execute(sql, *arguments)
             yield
 
-    async def until_it_is(self, condition: Callable[[], Awaitable[Any]], timeout_s: float = 15.0) -> None:
+    async def until_it_is(self, condition: Callable[[], Awaitable[Any]], timeout_s: float = 30.0) -> None:
         """Wait for what no event tells."""
         async with asyncio.timeout(timeout_s):
             while not await condition():

@@ -280,7 +280,7 @@ class Pair(ControlPvs):
 
     async def taken_over(self, by: Member, since: float) -> float:
         """Wait until it answers; how long that took."""
-        await until(lambda: self.answers.first(by.port, since), 15.0)
+        await until(lambda: self.answers.first(by.port, since), 30)
         at = self.answers.first(by.port, since)
         assert at is not None
         return at - since

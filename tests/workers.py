@@ -113,15 +113,15 @@ class Site(ControlPvs):
 
     async def turn(self, values: dict[str, Any]) -> None:
         """Write PVs of the machine."""
-        await aioca.caput(self.pvs(*values), list(values.values()), wait=True, timeout=10)
+        await aioca.caput(self.pvs(*values), list(values.values()), wait=True, timeout=30)
 
     async def live(self, *names: str) -> list[float]:
         """What stands on the machine."""
-        return [float(v) for v in await aioca.caget(self.pvs(*names), timeout=10)]
+        return [float(v) for v in await aioca.caget(self.pvs(*names), timeout=30)]
 
     async def slow_now(self) -> list[float]:
         """The slow ones of the last restore of these."""
-        return [float(v) for v in await aioca.caget(self.restored, timeout=10)]
+        return [float(v) for v in await aioca.caget(self.restored, timeout=30)]
 
     # ---- processes
 
@@ -219,7 +219,7 @@ class Site(ControlPvs):
         )
         return {row["pid"] for row in rows} == {p.pid for name, p in self.members.items() if name[0] in "ab"}
 
-    async def workers(self, wanted: list[int], timeout_s: float = 15.0) -> None:
+    async def workers(self, wanted: list[int], timeout_s: float = 30.0) -> None:
         """Wait for so many in each area."""
 
         async def there() -> bool:
@@ -228,7 +228,7 @@ class Site(ControlPvs):
 
         await self.until_it_is(there, timeout_s)
 
-    async def until_it_is(self, condition: Any, timeout_s: float = 10.0) -> None:
+    async def until_it_is(self, condition: Any, timeout_s: float = 30.0) -> None:
         """Wait for what no event tells."""
         deadline = time.monotonic() + timeout_s
         while not await condition():
@@ -289,9 +289,9 @@ class Site(ControlPvs):
         where = where or ("A:",)
         self.restored = self.slow(*where)
         await self.delay(0)
-        await aioca.caput(self.restored, 1.0, wait=True, timeout=10)
+        await aioca.caput(self.restored, 1.0, wait=True, timeout=30)
         number = await self.snapshot(",".join(f"{self.r}{w}S*.A" for w in where))
-        await aioca.caput(self.restored, 2.0, wait=True, timeout=10)
+        await aioca.caput(self.restored, 2.0, wait=True, timeout=30)
         await self.delay(SLOW_S)
         task = asyncio.create_task(self.restore(number))
 
@@ -309,7 +309,7 @@ class Site(ControlPvs):
     async def delay(self, seconds: float) -> None:
         """Of the slow ones."""
         fields = [name.removesuffix(".A") + ".ODLY" for name in self.restored]
-        await aioca.caput(fields, seconds, wait=True, timeout=10)
+        await aioca.caput(fields, seconds, wait=True, timeout=30)
 
     async def undone(self) -> None:
         """The slow ones are taken back."""

@@ -78,7 +78,7 @@ class FileRig(ControlPvs):
 
     async def all_known(self) -> None:
         """Until every channel of the catalogue is connected and its meta data are there."""
-        await until(lambda: bool((self.machine.live(self.keeper.current.channels).meta > 0).all()), 10.0)
+        await until(lambda: bool((self.machine.live(self.keeper.current.channels).meta > 0).all()), 30)
 
     async def do(self, command: str, name: str) -> bool:
         """Import or export."""
@@ -87,7 +87,7 @@ class FileRig(ControlPvs):
 
 async def live_values(*names: str) -> list[Any]:
     """What the records have, through a client of its own."""
-    return [_plain(v) for v in await aioca.caget(list(names), timeout=5)]
+    return [_plain(v) for v in await aioca.caget(list(names), timeout=30)]
 
 
 def _plain(value: Any) -> Any:
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 async def set_before() -> None:
     """Every record has another value than any file gives it."""
     for name, value in BEFORE.items():
-        await aioca.caput(name, value, wait=True, timeout=5)
+        await aioca.caput(name, value, wait=True, timeout=30)
 
 
 def ioc() -> Iterator[IocProcess]:

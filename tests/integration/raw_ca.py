@@ -42,7 +42,7 @@ class RawClient:
         """Send anything."""
         self._writer.write(data)
 
-    async def receive(self, kind: type[T], timeout_s: float = 5.0) -> T:
+    async def receive(self, kind: type[T], timeout_s: float = 30.0) -> T:
         """The next message of this kind. What comes before it is in `received`."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -57,7 +57,7 @@ class RawClient:
                 if not data:
                     raise ConnectionResetError
 
-    async def ended(self, timeout_s: float = 5.0) -> None:
+    async def ended(self, timeout_s: float = 30.0) -> None:
         """Wait until the server hangs up."""
         async with asyncio.timeout(timeout_s):
             while await self._reader.read(65536):

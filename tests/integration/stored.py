@@ -43,7 +43,7 @@ async def save(
     return await store.save_snapshot(builder.build(), NewSnapshot(**told))
 
 
-async def shown(c: Control, name: str, value: Any, timeout_s: float = 5.0, **options: Any) -> None:
+async def shown(c: Control, name: str, value: Any, timeout_s: float = 30.0, **options: Any) -> None:
     """Wait until a PV has this value; an array is given as a list."""
     deadline = time.monotonic() + timeout_s
     while True:

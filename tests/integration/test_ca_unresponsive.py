@@ -30,7 +30,7 @@ async def main():
     machine = Machine(CaSettings(timeout_s=0.5))
     await machine.start()
     await machine.watch(channels)
-    assert await machine.settled(10)
+    assert await machine.settled(30)
     last = None
     print("ready", flush=True)
     while True:

@@ -66,7 +66,7 @@ async def machine(ioc: IocProcess) -> AsyncIterator[Machine]:
 async def hold(machine: Machine, *names: str) -> ChannelList:
     channels = ChannelList.of(P + name for name in names)
     await machine.watch(channels)
-    assert await machine.settled(10)
+    assert await machine.settled(30)
     return channels
 
 

@@ -85,7 +85,7 @@ async def test_access_that_changes() -> None:
             switch.add(f"{P}PERMIT", value, Meta(Dbf.ENUM, 1))
             result = await machine.write(switch.build(permit))
             assert result.tolist() == [WriteState.NOT_ISSUED, WriteState.DONE]
-            await until(lambda v=value: bool(machine.live(channels).writable[0]) == bool(v), 5)
+            await until(lambda v=value: bool(machine.live(channels).writable[0]) == bool(v), 30)
             assert (await machine.write(numbers(channels, 3.0))).tolist() == [expected]
 
 

@@ -59,7 +59,7 @@ async def linked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Linked]:
 async def test_records_trigger_wait_and_follow(linked: Linked) -> None:
     c, record = linked.c, linked.record
     c.jobs.result = lambda request: snapshot_result(41, missing=("Q1:SP", "Q2:SP"))
-    await aioca.caput(record + "TITLE", "from a record", wait=True, timeout=10)
+    await aioca.caput(record + "TITLE", "from a record", wait=True, timeout=30)
     assert await c.text("SNAP:TITLE") == "from a record"
     c.jobs.hold = True
     put = asyncio.create_task(aioca.caput(record + "SNAP", 1, wait=True, timeout=20))
@@ -79,10 +79,10 @@ async def test_records_trigger_wait_and_follow(linked: Linked) -> None:
 
 async def test_refusal_comes_back_to_the_record(linked: Linked) -> None:
     c, record = linked.c, linked.record
-    await aioca.caput(record + "RESTORE", 77, wait=True, timeout=10, throw=False)
+    await aioca.caput(record + "RESTORE", 77, wait=True, timeout=30, throw=False)
     assert await c.text("RESTORE:MSG") == "snapshot 77 does not exist"
     assert not c.jobs.requests
-    await aioca.caput(record + "RESTORE", 12, wait=True, timeout=10)
+    await aioca.caput(record + "RESTORE", 12, wait=True, timeout=30)
     assert await c.label("RESTORE:STATUS") == "OK"
 
 

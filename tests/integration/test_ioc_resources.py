@@ -118,7 +118,7 @@ async def test_a_number_with_all_that_belongs_to_it(c: Control, snapshot: Snapsh
 async def test_native_type_count_and_value(
     c: Control, snapshot: Snapshot, name: str, datatype: int, count: int, expected: Any
 ) -> None:
-    info = await aioca.cainfo(c.pv(f"SNAP:{snapshot.id}:VAL:{name}"), timeout=5)
+    info = await aioca.cainfo(c.pv(f"SNAP:{snapshot.id}:VAL:{name}"), timeout=30)
     assert (info.datatype, info.count, info.write) == (datatype, count, False)
     read = await value(c, snapshot, name)
     assert (list(read) if isinstance(expected, list) else read) == expected
@@ -280,7 +280,7 @@ async def test_without_a_database_channels_come_when_it_is_back(c: Control, stor
 
 async def test_held_by_several_clients(c: Control, snapshot: Snapshot) -> None:
     name = c.pv(f"SNAP:{snapshot.id}:VAL:LONG")
-    script = f"import asyncio, aioca; print(asyncio.run(aioca.caget({name!r}, timeout=10)))"
+    script = f"import asyncio, aioca; print(asyncio.run(aioca.caget({name!r}, timeout=30)))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
     assert await value(c, snapshot, "LONG") == -7
     out, _ = await process.communicate()

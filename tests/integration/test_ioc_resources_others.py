@@ -148,7 +148,7 @@ async def test_job_of_long_ago_or_of_another_process(c: Control, store: Store) -
     asked = {"title": "t", "user": "adam", "host": "h"}
     job_id = await store.create_job(None, JobKind.RESTORE, {}, **asked)
     name = f"JOB:{job_id}:"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await aioca.connect(c.pv(f"{name}STATUS"))
     assert await c.label(f"{name}STATUS") == "PENDING"
     await c.watch(f"{name}STATUS", f"{name}RESULT")

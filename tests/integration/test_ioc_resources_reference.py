@@ -53,7 +53,7 @@ class Watcher:
             c.pv(name), self.seen.append, format=TIME, notify_disconnect=True, all_updates=True
         )
 
-    async def sees(self, value: Any, severity: int = 0, *, timeout_s: float = 5) -> None:
+    async def sees(self, value: Any, severity: int = 0, *, timeout_s: float = 30.0) -> None:
         def there() -> bool:
             last = self.seen[-1] if self.seen else None
             if last is None or not last.ok or last.severity != severity:

@@ -85,7 +85,7 @@ async def test_what_is_known_of_it(c: Control, s: Snapshot) -> None:
     ],
 )
 async def test_types(c: Control, s: Snapshot, name: str, kind: int, record: str, writable: bool) -> None:
-    info = await aioca.cainfo(c.pv(of(s, name)), timeout=5)
+    info = await aioca.cainfo(c.pv(of(s, name)), timeout=30)
     assert (info.datatype, info.write) == (kind, writable)
     assert await c.get(of(s, f"{name}.RTYP")) == record
     assert 3 < len(await c.get(of(s, f"{name}.DESC"))) < 40
@@ -114,7 +114,7 @@ async def test_texts_are_written(c: Control, store: Store, s: Snapshot) -> None:
 
 async def test_what_cannot_be_written(c: Control, store: Store, s: Snapshot) -> None:
     for name in ("TIME", "COUNT", "VAL:A", "USER"):
-        assert not (await aioca.cainfo(c.pv(of(s, name)), timeout=5)).write
+        assert not (await aioca.cainfo(c.pv(of(s, name)), timeout=30)).write
     assert not await c.put(of(s, "TITLE:S"), "a\x07b")
     assert "control character" in await c.text("SNAP:MSG")
     assert not await c.put(of(s, "PROTECT"), 2)

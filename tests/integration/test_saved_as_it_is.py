@@ -59,11 +59,11 @@ class Rig:
 
 
 async def put(name: str, value: Any, **options: Any) -> None:
-    await aioca.caput(P + name, value, wait=True, timeout=10, **options)
+    await aioca.caput(P + name, value, wait=True, timeout=30, **options)
 
 
 async def get(name: str, **options: Any) -> Any:
-    return await aioca.caget(P + name, timeout=10, **options)
+    return await aioca.caget(P + name, timeout=30, **options)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -30,12 +30,12 @@ async def main():
     out = []
     for op, *arguments in json.loads(sys.argv[1]):
         if op == "put":
-            await aioca.caput(*arguments, wait=True, timeout=10)
+            await aioca.caput(*arguments, wait=True, timeout=30)
         elif op == "get":
-            values = await aioca.caget(*arguments, timeout=10)
+            values = await aioca.caget(*arguments, timeout=30)
             out.append([v.tolist() if hasattr(v, "tolist") else v for v in values])
         else:
-            values = await aioca.caget(*arguments, timeout=10, format=aioca.FORMAT_CTRL)
+            values = await aioca.caget(*arguments, timeout=30, format=aioca.FORMAT_CTRL)
             fields = {"units": "", "precision": None, "enums": [], "upper_ctrl_limit": None}
             out.append([{f: getattr(v, f, default) for f, default in fields.items()} for v in values])
     print(json.dumps(out))
@@ -58,7 +58,7 @@ def ca(machine: SimulatedMachine, *operations: tuple[Any, ...]) -> Any:
     return json.loads(done.stdout)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if condition():

@@ -48,7 +48,7 @@ async def proxy(postgres_server: EmbeddedServer) -> AsyncIterator[Proxy]:
 
 
 async def becomes(connection: asyncpg.Connection, query: str, wanted: Any) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while (found := await connection.fetchval(query)) != wanted:
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.02)

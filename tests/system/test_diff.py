@@ -60,11 +60,11 @@ class Rig:
     async def set(self, **values: Any) -> None:
         """Change records."""
         for name, value in values.items():
-            await aioca.caput(self.r + name, value, wait=True, timeout=10)
+            await aioca.caput(self.r + name, value, wait=True, timeout=30)
 
     async def values(self, *names: str) -> list[Any]:
         """What records have."""
-        found = await aioca.caget([self.r + name for name in names], timeout=10)
+        found = await aioca.caget([self.r + name for name in names], timeout=30)
         return [v.tolist() if hasattr(v, "tolist") else v for v in found]
 
     async def snapshot(self) -> int:

@@ -44,7 +44,7 @@ async def shown(service: Running, name: str, value: float) -> None:
     await until(lambda: service.get(name), value)
 
 
-async def until(ask: Callable[[], Awaitable[Any]], value: Any, timeout_s: float = 10.0) -> None:
+async def until(ask: Callable[[], Awaitable[Any]], value: Any, timeout_s: float = 30.0) -> None:
     """Ask until the answer is this one."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -81,7 +81,7 @@ class Shell:
         return out, err
 
     async def live(self) -> list[Any]:
-        values = await aioca.caget([self.r + n for n in ("A", "N", "MODE", "TEXT")], timeout=5)
+        values = await aioca.caget([self.r + n for n in ("A", "N", "MODE", "TEXT")], timeout=30)
         return [v if isinstance(v, str) else v + 0 for v in values]
 
 

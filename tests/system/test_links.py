@@ -63,7 +63,7 @@ class Linked:
 
         monitor = aioca.camonitor(self.c + name, check, format=aioca.FORMAT_TIME)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await reached.wait()
         except TimeoutError:
             raise AssertionError(f"{name} was {seen}, never {wanted}") from None
@@ -85,20 +85,20 @@ async def linked(database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Li
 async def test_a_console_made_of_records(linked: Linked) -> None:
     await linked.shows("JOB", 0)
     # The record processes for as long as the snapshot takes.
-    await aioca.caput(linked.c + "SNAP", 1, wait=True, timeout=10)
+    await aioca.caput(linked.c + "SNAP", 1, wait=True, timeout=30)
     snapshot = await linked.s.get("SNAP:ID")
     assert snapshot > 0
     await linked.shows("JOB", 3, 0)
     await linked.shows("SNAP:ID", snapshot)
     await linked.shows("DIFF:A", snapshot)
     await linked.s.wait_for("DIFF:A", snapshot)
-    await aioca.caput(linked.c + "DIFF:LIVE", 0, wait=True, timeout=10)
+    await aioca.caput(linked.c + "DIFF:LIVE", 0, wait=True, timeout=30)
     assert await linked.s.label("DIFF:STATUS") == "OK"
     await linked.shows("COUNT", 0, 0)
     await linked.shows("FIRST", "")
     # Somebody turns a knob: the alarm goes through the link.
     await aioca.caput(linked.r + "B", 2.5, wait=True)
-    await aioca.caput(linked.c + "DIFF:LIVE", 0, wait=True, timeout=10)
+    await aioca.caput(linked.c + "DIFF:LIVE", 0, wait=True, timeout=30)
     await linked.shows("COUNT", 1, 1)
     await linked.shows("DIFFERS", 1.0, 1)
     await linked.shows("FIRST", linked.r + "B")
@@ -111,7 +111,7 @@ async def test_what_fails_is_an_alarm_in_the_record(linked: Linked) -> None:
     await linked.shows("SNAP:ID", await s.get("SNAP:ID"))
     await linked.shows("JOB", 3, 0)
     assert await s.put("DIFF:FILTER", "NOTHING*")
-    await aioca.caput(linked.c + "DIFF:LIVE", 0, wait=True, timeout=10, throw=False)
+    await aioca.caput(linked.c + "DIFF:LIVE", 0, wait=True, timeout=30, throw=False)
     await linked.shows("JOB", 4, 2)
     assert await s.put("DIFF:FILTER", "")
     assert await s.put("DIFF:TRIGGER", 1)

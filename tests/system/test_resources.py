@@ -59,7 +59,7 @@ class Bench:
 
     async def turn(self, name: str, value: Any) -> None:
         """Write a PV of the machine."""
-        await aioca.caput(self.r + name, value, wait=True, timeout=10)
+        await aioca.caput(self.r + name, value, wait=True, timeout=30)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ class Lamp:
         self.seen.append((now.tolist() if hasattr(now, "tolist") else now, now.severity))
         self._changed.set()
 
-    async def shows(self, value: Any, severity: int, timeout_s: float = 10) -> None:
+    async def shows(self, value: Any, severity: int, timeout_s: float = 30.0) -> None:
         """Wait for it."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -161,7 +161,7 @@ class Lamp:
 
     async def is_invalid(self) -> None:
         """Wait until it is."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self.seen or self.seen[-1][1] != 3:
                 self._changed.clear()
                 await self._changed.wait()
@@ -200,7 +200,7 @@ async def test_records_of_another_ioc_follow_the_reference(bench: Bench) -> None
         assert await s.put("SNAP:1:REFERENCE", 1)
         await a.shows(1.0, 0)
         # A record that restores, and processes for as long as that takes.
-        await aioca.caput(c + "RESTORE", 1, wait=True, timeout=10)
+        await aioca.caput(c + "RESTORE", 1, wait=True, timeout=30)
         assert await aioca.caget(r + "A") == 1.0
         await off.shows(0.0, 0)
         # What is deleted is an alarm in the record that was linked to it.

@@ -133,7 +133,7 @@ async def test_in_a_ramp_with_a_job_that_waits(s: Site) -> None:
     waiting = await s.job(JobKind.SNAPSHOT, JobStatus.PENDING)
     reached = asyncio.Event()
     monitor = aioca.camonitor(s.r + "RAMP", lambda now: reached.set() if now < 495 else None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await reached.wait()
     monitor.close()
     await stopped(s)
