@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from squirrel_ioc.formats._columns import Cell, Columns, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
 from squirrel_ioc.formats._rows import Row, number_text, rows
@@ -32,6 +33,9 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import Dbf, Meta, State, decode
 
 __all__ = ["Retyped", "retype"]
+
+_WHOLE: Final = re.compile(r"[+-]?\d+")
+_LONGEST_WHOLE: Final = 40
 
 
 class Retyped(NamedTuple):
@@ -154,7 +158,12 @@ def _number(element: Any) -> float:
     if not isinstance(element, bytes):
         return float(element)
     text = decode(element)
-    if "_" not in text and text.isascii():
-        with contextlib.suppress(ValueError):
-            return float(text)
-    raise ValueError(f"{text!r} is no number")
+    try:
+        number = float(text) if "_" not in text and text.isascii() else None
+    except ValueError:
+        number = None
+    if number is None:
+        raise ValueError(f"{text!r} is no number")
+    if _WHOLE.fullmatch(text) and len(text) < _LONGEST_WHOLE and int(text) != number:
+        raise ValueError(f"{text} is an integer that no double is equal to")
+    return number

@@ -11,6 +11,7 @@ from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, TEXT_SIZE, Dbf
 
 __all__ = ["encode"]
 
+_FIRST_GAP = 2.0**53
 _SEQUENCE = (list, tuple, np.ndarray)
 
 
@@ -80,6 +81,8 @@ def _fit(name: str, values: NDArray[Any], dbf: Dbf) -> NDArray[Any]:
         return np.zeros(0, dtype)
     if values.dtype.kind not in "iufb":
         raise ValueError(f"{name}: {values.tolist()[0]!r} is no number")
+    if dbf is Dbf.DOUBLE and values.dtype.kind in "iu" and _inexact(values):
+        raise ValueError(f"{name}: an integer that no double is equal to")
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         whole = values.dtype.kind != "f" or np.all(values == np.floor(values))
@@ -90,3 +93,9 @@ def _fit(name: str, values: NDArray[Any], dbf: Dbf) -> NDArray[Any]:
         if values.dtype.kind == "f" and np.any(np.isinf(elements) & ~np.isinf(values)):
             raise ValueError(f"{name}: value does not fit {dbf.name}")
     return elements
+
+
+def _inexact(values: NDArray[Any]) -> bool:
+    """Whether no double is equal to one of these integers."""
+    large = values[np.abs(values.astype(np.float64)) >= _FIRST_GAP]
+    return any(int(float(value)) != value for value in large.tolist())

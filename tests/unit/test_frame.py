@@ -192,6 +192,8 @@ def test_a_float_nan_that_a_double_cannot_carry_is_kept() -> None:
         (1, NO_META, "type is not known"),
         (None, DOUBLE, "no value"),
         ("1", DOUBLE, "no number"),
+        (2**53 + 1, DOUBLE, "an integer that no double is equal to"),
+        ([1, -(2**63) + 1], Meta(Dbf.DOUBLE, 2), "an integer that no double is equal to"),
         (1.5, Meta(Dbf.LONG, 1), "does not fit LONG"),
         (2**31, Meta(Dbf.LONG, 1), "does not fit LONG"),
         (2**70, Meta(Dbf.LONG, 1), "no number"),

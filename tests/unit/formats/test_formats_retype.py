@@ -57,6 +57,13 @@ def retyped(value: Any, live: Meta, *, as_shown: bool = False) -> Any:
         ([1.5], Meta(Dbf.DOUBLE, 1), 1.5),
         (1.5, Meta(Dbf.LONG, 1), "1.5 is no whole number: the PV is LONG"),
         ("abc", Meta(Dbf.DOUBLE, 1), "'abc' is no number: the PV is DOUBLE"),
+        ("9007199254740994", Meta(Dbf.DOUBLE, 1), 9007199254740994.0),
+        (
+            "9007199254740993",
+            Meta(Dbf.DOUBLE, 1),
+            "9007199254740993 is an integer that no double is equal to: the PV is DOUBLE",
+        ),
+        ("x" * 60, Meta(Dbf.STRING, 1), "x" * 60),
         ("1_0", Meta(Dbf.LONG, 1), "'1_0' is no number: the PV is LONG"),
         (70000, Meta(Dbf.SHORT, 1), "70000 does not fit SHORT: the PV is SHORT"),
         ("Broken", ENUM, "'Broken' is no state of Off, On, 7: the PV is ENUM"),
@@ -85,6 +92,15 @@ def test_as_in_autosave(value: Any, live: Meta, expected: Any) -> None:
 )
 def test_as_in_burt(value: Any, live: Meta, expected: Any) -> None:
     assert retyped(value, live, as_shown=True) == expected
+
+
+@pytest.mark.parametrize("text", ["", "short", "x" * 60])
+def test_a_long_string_becomes_the_text_of_a_string(text: str) -> None:
+    builder = FrameBuilder()
+    builder.add("A", text.encode() + b"\0", Meta(Dbf.CHAR, 80))
+    frame, problems = retype(builder.build(), {"A": Meta(Dbf.STRING, 1)})
+    assert problems == {}
+    assert values(frame)["A"] == text
 
 
 def test_what_is_not_known_is_kept() -> None:
