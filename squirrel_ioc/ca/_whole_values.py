@@ -61,8 +61,11 @@ class WholeValues:
 
     def forget(self, names: Iterable[str]) -> None:
         """These channels are watched no more."""
-        gone = [self._slots.pop(name) for name in names if name in self._slots]
+        known = [name for name in names if name in self._slots]
+        gone = [self._slots.pop(name) for name in known]
         if gone:
+            for name in known:
+                del self._due[name]
             operation = ClearOperation(self._engine, gone)
             self._engine.post(lambda: self._engine.begin(operation, lambda _: None))
 
