@@ -11,7 +11,6 @@ import re
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from squirrel_ioc._settings_file import read_settings
+from squirrel_ioc.dsn import check_dsn
 from squirrel_ioc.errors import SelectionError
 from squirrel_ioc.model.selection import parse
 
@@ -139,8 +139,7 @@ def _views(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _dsn(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
-        raise ValueError("must be postgresql://user:password@host:port/database")
+    check_dsn(value.get_secret_value())
     return value
 
 

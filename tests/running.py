@@ -21,7 +21,7 @@ from ioc_process import ADDR_LIST, LOOPBACK, give_ports, take_ports
 
 from squirrel_ioc.config import DatabaseSettings
 
-START_S = 30.0
+START_S = 60.0
 STOP_S = 20.0
 
 

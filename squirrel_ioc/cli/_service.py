@@ -120,7 +120,7 @@ def _summary(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
         "prefix": settings.prefix,
         "port": settings.port,
         "interfaces": list(settings.interfaces),
-        "database": "embedded" if settings.database.dsn is None else _without_password(settings),
+        "database": _database(settings),
         "state_dir": str(settings.state_dir),
         "catalogue_files": [str(path) for path in settings.catalogue.files],
         "ca_addr_list": list(settings.ca.addr_list),
@@ -145,12 +145,11 @@ def _slowest_ramp(settings: Settings, entries: Sequence[Entry]) -> str:
     return f"{name}, {speed:g} per second: {speed * limit_s:g} in restore.max_ramp_s ({limit_s:g} s)"
 
 
-def _without_password(settings: Settings) -> str:
-    from urllib.parse import urlsplit
+def _database(settings: Settings) -> str:
+    from squirrel_ioc.dsn import without_password
 
     dsn = settings.database.dsn
-    parts = urlsplit(dsn.get_secret_value() if dsn else "")
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return "embedded" if dsn is None else without_password(dsn.get_secret_value())
 
 
 def migrate(config: ConfigOption) -> None:

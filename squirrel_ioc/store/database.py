@@ -9,11 +9,11 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
 from squirrel_ioc.config import DatabaseSettings
+from squirrel_ioc.dsn import describe_dsn
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, StoreError
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import DISK, UNREACHABLE, fault, translated
@@ -60,7 +60,7 @@ class Target:
     @property
     def description(self) -> str:
         """For messages: host, port and database, never the password."""
-        return "the embedded database" if self._dsn is None else _describe(self._dsn)
+        return "the embedded database" if self._dsn is None else describe_dsn(self._dsn)
 
     @property
     def connect_args(self) -> dict[str, Any]:
@@ -125,19 +125,6 @@ class Target:
             finally:
                 await connection.close()
             return await asyncpg.connect(**self.connect_args)
-
-
-def _describe(dsn: str) -> str:
-    parts = urlsplit(dsn)
-    if "@" in parts.path + parts.query + parts.fragment:
-        # An unquoted character in the password has cut the dsn in the wrong place.
-        return "the database of database.dsn"
-    query = parse_qs(parts.query)
-    hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", [])) or "localhost"
-    if ":" not in hosts.rpartition("]")[2]:
-        hosts += ":" + (query.get("port") or ["5432"])[0]
-    name = unquote(parts.path.lstrip("/")) or (query.get("dbname") or query.get("database") or ["(default)"])[0]
-    return f"database {name} on {hosts}"
 
 
 class _Use:

@@ -96,7 +96,6 @@ async def test_a_port_that_never_answers() -> None:
         "postgresql://me:s3cret/x@host/db",
         "postgresql://me:s3cret#x@host/db",
         "postgresql://me:s3cret?x@host/db",
-        "postgresql://me@host:s3cret/db",
         "postgresql://me:s3cret@host:1/db?sslmode=s3cret",
     ],
 )

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from squirrel_ioc.config import MAX_PREFIX, CaSettings, Settings, load_settings
+from squirrel_ioc.config import MAX_PREFIX, CaSettings, DatabaseSettings, Settings, load_settings
+from squirrel_ioc.dsn import describe_dsn
 from squirrel_ioc.errors import SettingsError
 from squirrel_ioc.formats.catalogue import load_catalogue
 from squirrel_ioc.resources import config_dir
@@ -363,3 +364,44 @@ def test_arbitrary_files_load_or_are_refused(tmp_path_factory: pytest.TempPathFa
     except SettingsError as exc:
         loaded = str(exc)
     assert isinstance(loaded, Settings) or str(loaded).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    ["postgresql://h:abc/x", "postgresql://u:S3cret@h:99999/x", "postgresql:///x?port=0", "postgresql://a:1,b:x/d"],
+)
+def test_a_port_that_is_none_is_told(tmp_path: Path, dsn: str) -> None:
+    (problem,) = problems(tmp_path, f"database: {{dsn: '{dsn}'}}\n")
+    assert problem.startswith("squirrel.yaml:1: database.dsn: the port must be 1 to 65535")
+    assert "S3cret" not in problem
+
+
+@given(st.text("postgresql://u:S3cret@h[]:5432,/d?port=&#%\u00e9 ", max_size=60))
+def test_any_dsn_is_refused_or_can_be_spoken_of(rest: str) -> None:
+    for dsn in (rest, f"postgresql://{rest}"):
+        try:
+            settings = DatabaseSettings(dsn=SecretStr(dsn))
+        except ValidationError:
+            continue
+        assert settings.dsn is not None
+        assert describe_dsn(settings.dsn.get_secret_value())
+
+
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.dates()
+_VALUES = st.recursive(_LEAVES, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=6), x, max_size=3))
+_KEYS = st.sampled_from([*Settings.model_fields, "odd"]) | st.text(max_size=8)
+_SECTION = st.dictionaries(
+    st.sampled_from(["dsn", "pool_size", "files", "addr_list", "timeout_s", "level", "odd"]), _VALUES, max_size=3
+)
+
+
+@given(st.dictionaries(_KEYS, _SECTION | _VALUES, max_size=4))
+def test_any_settings_are_taken_or_refused_in_words(tmp_path_factory: pytest.TempPathFactory, keys: Any) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_text(yaml.safe_dump(keys, allow_unicode=True), encoding="utf-8", errors="surrogateescape")
+    told = ""
+    try:
+        load_settings(file)
+    except SettingsError as error:
+        told = str(error)
+    assert all(line.strip() for line in told.splitlines())
