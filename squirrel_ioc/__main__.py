@@ -1,6 +1,6 @@
 """Where the program begins."""
 
-import signal
+import _signal as signal  # type: ignore[import-not-found]  # in C, and there at once
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Until a command takes care of it (`cli/_stop.py`): Ctrl-C ends the program, whatever it is importing. Python's own

@@ -88,7 +88,7 @@ def check_ends(folder: Path, process: subprocess.Popen[bytes], log: Path, number
     print(f"{number.name}: {code} after {time.monotonic() - begin:.2f} s")
     # What comes before the first line of the program is Python's.
     if "KeyboardInterrupt" in said:
-        assert "squirrel_ioc" not in said
+        assert "squirrel_ioc/cli" not in said
     else:
         assert code in (0, 130, -number), said
         assert "Traceback" not in said, said
