@@ -36,6 +36,10 @@ class ControlPvs:
     async def label(self, name: str) -> str:
         return str(await self.get(name, datatype=aioca.DBR_ENUM_STR))
 
+    async def say(self, name: str, text: str, **options: Any) -> bool:
+        """Write a text of any length; whether it went well."""
+        return await self.put(name, text, datatype=aioca.DBR_CHAR_STR, **options)
+
     async def put(self, name: str, value: Any, *, wait: bool = True, **options: Any) -> bool:
         """Whether the put went well."""
         done = await aioca.caput(self.pv(name), value, wait=wait, timeout=30, throw=False, **options)

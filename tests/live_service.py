@@ -33,10 +33,6 @@ class Live(ControlPvs):
         """Names, in full."""
         return (await self.text(f"{name}:LONG")).split("\n")
 
-    async def say(self, name: str, text: str, **options: Any) -> bool:
-        """Write a text of any length; whether it went well."""
-        return await self.put(name, text, datatype=aioca.DBR_CHAR_STR, **options)
-
     async def wait_for(self, name: str, value: Any, timeout_s: float = 30.0) -> None:
         """Until a control PV has this value, a list for an array."""
         reached = asyncio.Event()

@@ -43,7 +43,7 @@ def absent_rows(
     m.measure(
         f"{key}_restore",
         f"Restore, all changed, verified, {share}",
-        lambda i: restore(service, ids["AB"[i % 2]], written=count - gone, skipped=gone),
+        lambda i: restore(service, ids["AB"[i % 2]], "Partial", written=count - gone, skipped=gone),
         m.times,
     )
 

@@ -42,8 +42,11 @@ class Text(Pv):
         super().__init__(**kwargs)
 
     def parse(self, data: Any, native: Any) -> str:
-        """UTF-8 that fits."""
-        return parse_text(data, native, self.max_length, lines=self.lines)
+        """UTF-8 that fits. A DBR_STRING that is full is refused: its client may have cut it without a word."""
+        text = parse_text(data, native, self.max_length, lines=self.lines)
+        if native == ChannelType.STRING and self.max_length >= STRING_SIZE:
+            refuse_full(text)
+        return text
 
     def elements(self, native: Any, long_string: bool) -> Elements:
         """Characters; asked for as DBR_STRING, one string of what fits."""
@@ -71,8 +74,22 @@ class Text(Pv):
         yield Mirror.of(self)
 
 
+def refuse_full(text: str) -> None:
+    """Raise RefusedError for a text that fills a DBR_STRING: nobody knows whether that is all of it."""
+    if len(text.encode()) >= STRING_SIZE - 1:
+        raise RefusedError(
+            f"a string of {STRING_SIZE - 1} bytes may have been cut: write it as a long string (caput -S)"
+        )
+
+
 class Mirror(String):
     """`<name>:S`: the first 39 bytes of a text. Writing it writes the text."""
+
+    def parse(self, data: Any, native: Any) -> str:
+        """Text that fits, and does not fill the string."""
+        text = super().parse(data, native)
+        refuse_full(text)
+        return text
 
     @classmethod
     def of(cls, text: Text) -> Mirror:

@@ -43,10 +43,19 @@ def integer(
     high: int = 2**31 - 1,
     egu: str = "",
     alarm_above: int | None = None,
+    invalid_below: int | None = None,
 ) -> Integer:
-    """longin or longout; `alarm_above`: MINOR when larger."""
+    """longin or longout; `alarm_above`: MINOR when larger, `invalid_below`: INVALID when smaller."""
     declared: Any = pvproperty(
-        dtype=Integer, name=name, doc=desc, writable=writable, low=low, high=high, egu=egu, alarm_above=alarm_above
+        dtype=Integer,
+        name=name,
+        doc=desc,
+        writable=writable,
+        low=low,
+        high=high,
+        egu=egu,
+        alarm_above=alarm_above,
+        invalid_below=invalid_below,
     )
     return declared  # type: ignore[no-any-return]
 

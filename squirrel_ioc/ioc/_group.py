@@ -31,6 +31,9 @@ class Group(PVGroup):  # type: ignore[misc]  # caproto is not typed
     msg: Text | None = None
     """The group's MSG, where it has one."""
 
+    is_view: bool = False
+    """Whether it is a view's copy."""
+
     service: Service
     feed: JobFeed
 

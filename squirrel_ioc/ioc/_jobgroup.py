@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from caproto import AlarmSeverity
@@ -16,8 +17,9 @@ from squirrel_ioc.ioc._arrays import Text
 from squirrel_ioc.ioc._client import Client, FailedError, accept, current_client
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._group import Group, post_all
-from squirrel_ioc.ioc._results import outcome_of, result_of
-from squirrel_ioc.ioc._scalars import Choice
+from squirrel_ioc.ioc._parameters import Parameters
+from squirrel_ioc.ioc._results import iso_time, outcome_of, result_of
+from squirrel_ioc.ioc._scalars import Binary, Choice
 from squirrel_ioc.ioc._service import Jobs
 from squirrel_ioc.ioc.pv import Pv, now, stamp_of
 from squirrel_ioc.model.difftable import side_text
@@ -29,9 +31,11 @@ from squirrel_ioc.model.job import (
     JobKind,
     Outcome,
     Request,
+    RestoreMode,
     RestoreRequest,
     Result,
     SnapshotRequest,
+    Undo,
 )
 
 __all__ = ["JobGroup", "STATUS_ALARMS", "STATUS_STATES", "abort_job"]
@@ -60,6 +64,8 @@ class _Run:
     """None when it was asked for before this process started."""
     job_id: int = 0
     outcome: Outcome = Outcome.RUNNING
+    note: str = ""
+    """What its MSG adds: parameters that somebody else has set."""
 
 
 class JobGroup(Group):
@@ -70,6 +76,9 @@ class JobGroup(Group):
     result_type: ClassVar[type[Result]]
     status: Choice
     msg: Text
+    sticky: Binary
+    refusal: Text | None = None
+    """Who was refused last, what and why: MSG may soon tell of somebody else's job."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
@@ -90,7 +99,7 @@ class JobGroup(Group):
         """Show how the last jobs of this kind ended, also when that was before a restart; follow one that goes on."""
         going_on = None
         for info in reversed(self.service.jobs.recent):
-            if not self.is_ours(info.kind):
+            if self.is_view or not self.is_ours(info.kind):
                 continue
             if info.status.terminal:
                 self._publish(info, None, stamp_of(info.finished.timestamp()) if info.finished else now())
@@ -109,21 +118,32 @@ class JobGroup(Group):
         """Whether the group shows how jobs of this kind end."""
         return kind is self.kind
 
-    async def run_job(self, request: Request, command: Command | None, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
+    async def run_job(
+        self,
+        request: Request,
+        command: Command | None,
+        accepted: Sequence[tuple[Pv, Any]] = (),
+        parameters: Parameters | None = None,
+    ) -> None:
         """Run a job to its end. `accepted` is posted when it is queued, and `command`, if any, reads 1 until it ends.
+        The `parameters` that went into the request are back at their defaults then, unless STICKY says otherwise.
 
         Raises RefusedError, DatabaseDownError when nothing is started; FailedError when it ends badly.
         """
         if self._run is not None:
             raise RefusedError(self._running(self._run))
         run = self._run = _Run(command, current_client())
+        if parameters is not None and (others := parameters.set_by_others()):
+            run.note = f"; {others}"
         try:
             run.job_id = await self.feed.submit(request, run.client, self)
             log.info("%s: %s (job %d)", _doing(request), run.client, run.job_id, extra={"job": run.job_id})
             started: list[tuple[Pv, Any]] = [
-                (self.msg, f"{_doing(request)} for {run.client} (job {run.job_id})"),
+                (self.msg, f"{_doing(request)} for {run.client} (job {run.job_id}){run.note}"),
                 (self.status, Outcome.RUNNING),
             ]
+            if parameters is not None:
+                started += parameters.used(bool(self.sticky.value))
             if command is not None:
                 started.append((command, 1))
             post_all([*accepted, *started], now())
@@ -186,6 +206,8 @@ class JobGroup(Group):
         except Exception as error:  # a result of another version must not leave STATUS at Running
             log.exception("job %d: its result cannot be shown", info.id)
             shown, outcome, message = [], Outcome.FAILED, f"job {info.id}: its result cannot be shown: {error!r}"
+        if self._run is not None:
+            message += self._run.note
         post_all([*shown, (self.msg, message), (self.status, outcome)], stamp)
         return outcome
 
@@ -193,6 +215,8 @@ class JobGroup(Group):
         """MSG says why. STATUS becomes Refused when it was a job that was asked for, and none is running."""
         stamp = now()
         self.msg.post(reason, stamp)
+        if self.refusal is not None:
+            self.refusal.post(f"{iso_time(datetime.now(UTC))} {current_client()}, {pv.label}: {reason}", stamp)
         if pv in self.starters and self._run is None:
             self.status.post(Outcome.REFUSED, stamp)
 
@@ -200,15 +224,23 @@ class JobGroup(Group):
 def _doing(request: Request) -> str:
     match request:
         case SnapshotRequest():
-            return "taking a snapshot"
+            return f"taking a snapshot{_of(request.selection)}"
+        case RestoreRequest(undo=Undo.NO):
+            dry = "DRY RUN, nothing is written: " if request.mode is RestoreMode.DRY_RUN else ""
+            mode = ", mode All" if request.mode is RestoreMode.ALL else ""
+            return f"{dry}restoring snapshot {request.snapshot_id}{mode}{_of(request.selection)}"
         case RestoreRequest():
-            return f"restoring snapshot {request.snapshot_id}"
+            return f"undoing a restore: backup {request.snapshot_id}"
         case ImportRequest():
             return f"importing {request.file}"
         case ExportRequest():
             return f"exporting snapshot {request.snapshot_id} to {request.file}"
         case CompareRequest():
             return f"comparing {side_text(request.a)} with {side_text(request.b)}"
+
+
+def _of(selection: str) -> str:
+    return f", filter {selection}" if selection.strip() else ""
 
 
 async def abort_job(jobs: Jobs, info: JobInfo, command: Command) -> None:

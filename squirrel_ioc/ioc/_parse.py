@@ -84,10 +84,11 @@ def _one(data: Any, native: Any) -> Any:
 
 
 def _decoded(raw: bytes) -> str:
+    """UTF-8 where it is, else Latin-1, which pyepics sends."""
     try:
         return raw.decode()
-    except UnicodeDecodeError as error:
-        raise RefusedError(f"the text is not UTF-8 (byte {error.start})") from None
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _characters(values: list[float]) -> bytes:

@@ -19,7 +19,8 @@ MINOR: Final = AlarmSeverity.MINOR_ALARM
 
 
 class Integer(Pv):
-    """DBR_LONG. With `alarm_above`, larger values are in alarm HIGH/MINOR. `low` and `high` bound what is written."""
+    """DBR_LONG. With `alarm_above`, larger values are in alarm HIGH/MINOR; with `invalid_below`, smaller ones are
+    UDF/INVALID. `low` and `high` bound what is written."""
 
     data_type = ChannelType.LONG
     default_value = 0
@@ -31,9 +32,10 @@ class Integer(Pv):
         low: int = -(2**31),
         high: int = 2**31 - 1,
         alarm_above: int | None = None,
+        invalid_below: int | None = None,
         **kwargs: Any,
     ) -> None:
-        self.low, self.high, self.alarm_above = low, high, alarm_above
+        self.low, self.high, self.alarm_above, self.invalid_below = low, high, alarm_above, invalid_below
         limits = [0.0] * 8
         if kwargs.get("writable"):
             limits[0] = limits[6] = high
@@ -55,9 +57,11 @@ class Integer(Pv):
         return max(-(2**31), min(2**31 - 1, int(value)))
 
     def alarm_of(self, value: Any) -> Alarm:
-        """HIGH above the limit."""
+        """HIGH above the limit, UDF where there is no value."""
         if self.alarm_above is not None and value > self.alarm_above:
             return AlarmStatus.HIGH, MINOR
+        if self.invalid_below is not None and value < self.invalid_below:
+            return AlarmStatus.UDF, AlarmSeverity.INVALID_ALARM
         return NO_ALARM
 
 

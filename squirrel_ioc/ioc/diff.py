@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from caproto import AlarmSeverity
+
 from squirrel_ioc.errors import RefusedError
 from squirrel_ioc.ioc._arrays import MAX_NAMES
+from squirrel_ioc.ioc._client import Client, current_client
 from squirrel_ioc.ioc._command import Command
-from squirrel_ioc.ioc._declare import choice, command, double, doubles, integer, shorts, strings, text
+from squirrel_ioc.ioc._declare import binary, choice, command, double, doubles, integer, shorts, strings, text
 from squirrel_ioc.ioc._diff_listing import Listing, Select
 from squirrel_ioc.ioc._diff_rows import Rows
 from squirrel_ioc.ioc._group import post_all
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup
+from squirrel_ioc.ioc._one_put import Options, not_negative, one_of, read_command, selection, whole
 from squirrel_ioc.ioc._selection import selection_writer
 from squirrel_ioc.ioc.pv import Pv, now
 from squirrel_ioc.model.difftable import LIVE, REFERENCE, Show, side_text, tabulate
@@ -23,6 +28,16 @@ from squirrel_ioc.model.job import CompareRequest, CompareResult, JobInfo, JobKi
 __all__ = ["DiffGroup", "Restorer"]
 
 _PRECISION: Final = 6
+_SEEN_S: Final = 2.0
+"""Rows that another client has changed less long ago are not selected or restored."""
+
+STALE_ALARMS: Final = {1: AlarmSeverity.MINOR_ALARM}
+_OPTIONS: Final[Options] = {
+    "filter": selection,
+    "show": one_of(("Different", "Missing", "All")),
+    "atol": not_negative,
+    "rtol": not_negative,
+}
 
 
 class Restorer(Protocol):
@@ -50,6 +65,7 @@ class DiffGroup(JobGroup):
     a = integer("A", "Snapshot A; 0 is live, -1 the reference", writable=True, low=REFERENCE)
     b = integer("B", "Write snapshot B (0, -1 as A): compares", writable=True, low=REFERENCE)
     trigger = command("TRIGGER", "Compare", "Compare B with A")
+    in_one = text("DO", 2048, "Write A, B and options: compares", writable=True)
     selection = text("FILTER", 1024, "Selection of PVs; empty is all", writable=True)
     show = choice("SHOW", ("Different", "Missing", "All"), "Which rows are listed", writable=True)
     atol = double("ATOL", "Absolute tolerance where a PV has none", writable=True, low=0, precision=_PRECISION)
@@ -68,6 +84,9 @@ class DiffGroup(JobGroup):
     select = choice("SELECT", ("None", "Page", "All"), "Select rows", writable=True)
     selected = integer("SELECTED", "Rows that are selected")
     restore = command("RESTORE", "Restore", "Restore A's value of selected rows")
+    revision = integer("REV", "Grows when the rows are others")
+    restore_at = integer("RESTORE:AT", "Write REV: RESTORE, if it still is", writable=True)
+    stale = binary("STALE", ("No", "Yes"), "Whether rows were restored since", alarms=STALE_ALARMS)
     compared = integer("COMPARED", "PVs with a value on both sides")
     missing = integer("MISSING", "PVs with a value on one side only", alarm_above=0)
     count = integer("COUNT", "PVs that differ", alarm_above=0)
@@ -78,8 +97,10 @@ class DiffGroup(JobGroup):
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
-        self.starters = frozenset([self.b, self.trigger])
+        self.starters = frozenset([self.b, self.trigger, self.in_one])
         self.b.on_put = self._compare_with
+        self.in_one.on_put = self._do
+        self.restore_at.on_put = self._restore_rows_of
         self.trigger.action = self._trigger
         self.selection.on_put = selection_writer(self.selection)
         self.show.on_put = self._show_rows
@@ -88,6 +109,8 @@ class DiffGroup(JobGroup):
         self.restore.action = self._restore
         self._rows = Rows(self, self.page, self._pick_row)
         self._listing: Listing | None = None
+        self._changed_by: Client | None = None
+        self._changed_at = 0.0
         self._as_compared = False
         self._showing = asyncio.Lock()
         self._quiet = asyncio.Event()
@@ -106,10 +129,33 @@ class DiffGroup(JobGroup):
     async def _trigger(self) -> None:
         await self._compare(self.b.value, [])
 
+    async def _do(self, written: str) -> None:
+        """`41 42 filter="QUAD:*" atol=0.1 rtol=0 show=all`. Nobody's parameters have a say; SHOW does, if not given."""
+        words, options = read_command(written, 2, _OPTIONS)
+        if len(words) != 2:
+            raise RefusedError("say what is compared: A and B, two numbers; 0 is live, -1 the reference")
+        a, b = (REFERENCE if word.lower() == "reference" else whole(word) for word in words)
+        if min(a, b) < REFERENCE:
+            raise RefusedError(f"{min(a, b)} is no snapshot")
+        now_shown: int = self.show.value
+        request = CompareRequest(
+            a,
+            b,
+            options.get("filter", ""),
+            options.get("atol", 0.0),
+            options.get("rtol", 0.0),
+            Show(options.get("show", now_shown)),
+        )
+        accepted: list[tuple[Pv, Any]] = [(self.a, a), (self.b, b), (self.show, request.show), (self.in_one, written)]
+        await self._run_comparison(request, accepted)
+
     async def _compare(self, b: int, accepted: Sequence[tuple[Pv, Any]]) -> None:
         request = CompareRequest(
             self.a.value, b, self.selection.value, self.atol.value, self.rtol.value, Show(self.show.value)
         )
+        await self._run_comparison(request, accepted)
+
+    async def _run_comparison(self, request: CompareRequest, accepted: Sequence[tuple[Pv, Any]]) -> None:
         if self._run is None:
             self._quiet.clear()
         try:
@@ -128,7 +174,9 @@ class DiffGroup(JobGroup):
             (self.count, result.different),
         ]
         self._listing = listing
-        return shown
+        if self._run is not None:
+            self._changed_by, self._changed_at = self._run.client, time.monotonic()
+        return [*shown, (self.stale, 0), (self.revision, self.revision.value + 1)]
 
     def job_ended(self, info: JobInfo, stamp: Any) -> None:
         """Also: whether the rows are those of this comparison."""
@@ -151,7 +199,15 @@ class DiffGroup(JobGroup):
                 # Another comparison may have come meanwhile, listed as SHOW still says.
                 if self._run is None and self._listing is listing:
                     self._listing = Listing(result, table)
-                    post_all([*self._table(self._listing), (self.show, value)], now())
+                    self._changed_by, self._changed_at = current_client(), time.monotonic()
+                    revision = self.revision, self.revision.value + 1
+                    post_all([*self._table(self._listing), (self.show, value), revision], now())
+
+    def _check_seen(self) -> None:
+        """Refuse what depends on rows that another client has changed just now: nobody has read them yet."""
+        age_s = time.monotonic() - self._changed_at
+        if self._changed_by not in (None, current_client()) and age_s < _SEEN_S:
+            raise RefusedError(f"the rows are others since {age_s:.1f} s, by {self._changed_by}: look at them again")
 
     async def _turn_to(self, page: int) -> None:
         if self._listing is None:
@@ -164,12 +220,14 @@ class DiffGroup(JobGroup):
     async def _select(self, value: int) -> None:
         if self._listing is None:
             raise RefusedError("there are no rows to select: nothing has been compared")
+        self._check_seen()
         self._listing.pick(Select(value))
         self._show_picked(self._listing)
 
     async def _pick_row(self, place: int, on: bool) -> None:
         if self._listing is None:
             raise RefusedError("there are no rows to select: nothing has been compared")
+        self._check_seen()
         self._listing.pick_row(place, bool(on))
         self._show_picked(self._listing)
 
@@ -196,7 +254,16 @@ class DiffGroup(JobGroup):
 
     # Restoring
 
+    async def _restore_rows_of(self, revision: int) -> None:
+        if revision != self.revision.value:
+            raise RefusedError(f"the rows are others: DIFF:REV is {self.revision.value}, not {revision}: look again")
+        await self._restore_rows([(self.restore_at, revision)])
+
     async def _restore(self) -> None:
+        self._check_seen()
+        await self._restore_rows([])
+
+    async def _restore_rows(self, accepted: Sequence[tuple[Pv, Any]]) -> None:
         reference = await self.service.store.reference() if self.a.value == REFERENCE else None
         listing = self._checked(0 if reference is None else reference.id)
         snapshot_id, names = listing.result.snapshot_a, listing.names_to_restore()
@@ -204,7 +271,7 @@ class DiffGroup(JobGroup):
         message = f"restore of {len(names)} PVs of snapshot {snapshot_id}"
         if left_out:
             message += f"; {left_out} selected rows are readbacks or have no value in A, and are left out"
-        await self.restorer.restore_names(snapshot_id, names, self.restore, [(self.msg, message)])
+        await self.restorer.restore_names(snapshot_id, names, self.restore, [*accepted, (self.msg, message)])
 
     def _checked(self, reference: int) -> Listing:
         """The rows, if what they show of A is what A stands for. Raises RefusedError."""
@@ -229,6 +296,10 @@ class DiffGroup(JobGroup):
         return listing
 
     def _job_changed(self, info: JobInfo, stamp: Any) -> None:
-        """While this group's restore runs, it is the only one: there are never two."""
-        if info.kind is JobKind.RESTORE and info.status.terminal and self.restore.value:
+        """A restore changes the live machine. While this group's restore runs, it is the only one."""
+        if info.kind is not JobKind.RESTORE or not info.status.terminal:
+            return
+        if self._listing is not None and LIVE in (self._listing.result.a, self._listing.result.b):
+            self.stale.post(1, stamp)
+        if self.restore.value:
             self.msg.post(info.message, stamp)

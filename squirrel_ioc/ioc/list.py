@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from squirrel_ioc.errors import DatabaseDownError, RefusedError, SquirrelError
 from squirrel_ioc.ioc._arrays import Text
-from squirrel_ioc.ioc._declare import doubles, integer, integers, strings, text
+from squirrel_ioc.ioc._declare import choice, doubles, integer, integers, strings, text
 from squirrel_ioc.ioc._group import Group, post_all
 from squirrel_ioc.ioc._results import iso_time
 from squirrel_ioc.ioc._tasks import Tasks
@@ -49,6 +49,7 @@ class ListGroup(Group):
     wanted_user = text("USER", 64, "Who took them", writable=True)
     since = text("SINCE", 64, "Taken at this ISO time or later", writable=True)
     until = text("UNTIL", 64, "Taken at this ISO time or earlier", writable=True)
+    auto = choice("AUTO", ("Hide", "Show"), "Backups that restores have made", writable=True)
     page = integer("PAGE", "Which page, from 1", writable=True, low=1)
     size = integer("SIZE", "Rows of a page", writable=True, low=1, high=MAX_SIZE)
 
@@ -71,9 +72,10 @@ class ListGroup(Group):
         self.size.post(_DEFAULT_SIZE)
         for pv in (self.wanted_text, self.wanted_label, self.wanted_user, self.since, self.until):
             pv.on_put = self._filter_writer(pv)
+        self.auto.on_put = self._show_automatic
         self.page.on_put = self._turn
         self.size.on_put = self._resize
-        self.filter = SnapshotFilter(size=_DEFAULT_SIZE)
+        self.filter = SnapshotFilter(size=_DEFAULT_SIZE, automatic=False)
         """What is shown."""
         self.filter_changed: Callable[[], None] = lambda: None
         self._showing = asyncio.Lock()
@@ -103,6 +105,13 @@ class ListGroup(Group):
             self.filter_changed()
 
         return write
+
+    async def _show_automatic(self, value: int) -> None:
+        async with self._showing:
+            await self._show(
+                replace(self.filter, automatic=None if value else False, page=0), [(self.auto, value), (self.msg, "")]
+            )
+        self.filter_changed()
 
     def _with(self, pv: Text, value: str) -> SnapshotFilter:
         if pv is self.wanted_text:

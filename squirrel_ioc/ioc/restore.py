@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from squirrel_ioc.errors import DatabaseDownError, RefusedError
-from squirrel_ioc.ioc._client import current_client
 from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
 from squirrel_ioc.ioc._group import post_all
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
+from squirrel_ioc.ioc._one_put import Options, one_of, read_command, selection, whole, yes_or_no
+from squirrel_ioc.ioc._parameters import Parameters
+from squirrel_ioc.ioc._restore_enable import RestoreSwitch
+from squirrel_ioc.ioc._results import result_of
 from squirrel_ioc.ioc._selection import selection_writer
-from squirrel_ioc.ioc._tasks import Tasks
 from squirrel_ioc.ioc.pv import Pv
 from squirrel_ioc.jobs.restore import ENABLE_SETTING
+from squirrel_ioc.model.difftable import REFERENCE
 from squirrel_ioc.model.job import JobInfo, JobKind, RestoreMode, RestoreRequest, RestoreResult, Undo
+from squirrel_ioc.model.snapshot import SnapshotFilter
 
 __all__ = ["ENABLE_SETTING", "RestoreGroup"]
+
+_SEARCHED: Final = 1000
+"""Of the newest snapshots that a title may be a part of."""
 
 log = logging.getLogger(__name__)
 
 
+MODES = ("Changed", "All", "Dry run")
+_OPTIONS: Final[Options] = {
+    "filter": selection,
+    "mode": one_of(MODES),
+    "verify": yes_or_no,
+    "dry": yes_or_no,
+    "invalid": one_of(("Skip", "Write")),
+    "comment": str,
+    "title": str,
+    "label": str,
+}
+
+
 class RestoreGroup(JobGroup):
-    """Contract section 3."""
+    """Contract section 3. The parameters apply to one restore, then they are back at their defaults."""
 
     section = "RESTORE:"
     kind = JobKind.RESTORE
@@ -34,17 +53,20 @@ class RestoreGroup(JobGroup):
 
     snapshot_id = integer("ID", "Write a snapshot's id: restores it", writable=True)
     trigger = command("TRIGGER", "Restore", "Restore the snapshot in RESTORE:ID")
-    mode = choice("MODE", ("Changed", "All", "Dry run"), "What is written", writable=True)
-    selection = text("FILTER", 1024, "Selection of PVs; empty is all", writable=True)
+    at_once = text("DO", 2048, "Write id and options: restores it", writable=True)
+    mode = choice("MODE", MODES, "What is written, of the next", writable=True)
+    selection = text("FILTER", 1024, "Selection, of the next; empty is all", writable=True)
     enable = binary("ENABLE", ("Disabled", "Enabled"), "0 refuses every restore", writable=True, value=1)
-    verify = binary("VERIFY", ("No", "Yes"), "Read back and compare after writing", writable=True, value=1)
+    verify = binary("VERIFY", ("No", "Yes"), "Read back and compare, of the next", writable=True, value=1)
     invalid = choice("INVALID", ("Skip", "Write"), "Values that were bad when saved", writable=True)
+    sticky = binary("STICKY", ("Once", "Sticky"), "Whether parameters stay after use", writable=True)
     abort = command("ABORT", "Abort", "Stop before the next write")
     undo = command("UNDO", "Undo", "Take the last restore back")
     undo_id = integer("UNDO:ID", "Backup that UNDO restores, 0: none")
     undo_of = integer("UNDO:OF", "Write UNDO:ID: UNDO, if it still is", writable=True)
     undo_all = command("UNDO:ALL", "Undo", "UNDO, also what was moved since")
 
+    last_id = integer("LAST:ID", "Snapshot restored last, by whomever")
     backup_id = integer("BACKUP:ID", "Backup of the last restore, 0: none")
     total = integer("TOTAL", "PVs of the restore")
     written = integer("WRITTEN", "PVs written")
@@ -56,43 +78,68 @@ class RestoreGroup(JobGroup):
     bad_reasons = strings("BAD:REASONS", "Why, for each of BAD:NAMES")
     skipped_names = strings("SKIPPED:NAMES", "PVs that were left alone")
     skipped_reasons = strings("SKIPPED:REASONS", "Why, for each of SKIPPED:NAMES")
+    planned = integer("PLAN:COUNT", "PVs that a dry run would write")
+    plan_names = strings("PLAN:NAMES", "PVs that a dry run would write")
+    plan_from = strings("PLAN:FROM", "Their present values", long=False)
+    plan_to = strings("PLAN:TO", "The values it would write", long=False)
+    refusal = text("REFUSED", 512, "The last refusal: who, what, why")
     duration = double("DURATION", "Trigger to end", egu="s", precision=3)
     msg = text("MSG", 512, "What happened last")
     status = choice("STATUS", STATUS_STATES, "How the last restore ended", alarms=STATUS_ALARMS)
 
+    switch: RestoreSwitch
+
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
-        self.starters = frozenset([self.snapshot_id, self.trigger, self.undo, self.undo_of, self.undo_all])
+        self.starters = frozenset(
+            [self.snapshot_id, self.at_once, self.trigger, self.undo, self.undo_of, self.undo_all]
+        )
         self.snapshot_id.on_put = self._restore_id
+        self.at_once.on_put = self._do
         self.trigger.action = self._trigger
         self.undo.action = self._undo
         self.undo_of.on_put = self._undo_of
         self.undo_all.action = self._undo_all
         self.abort.action = self._abort
-        self.enable.on_put = self._enable
         self.selection.on_put = selection_writer(self.selection)
-        self._tasks = Tasks()
-        self._saving = asyncio.Lock()
-        self._unsaved = False
+        self.parameters = Parameters([self.mode, self.selection, self.verify, self.invalid])
         self._shown: RestoreResult | None = None
 
     async def start(self) -> None:
-        """Also: whether restores are enabled, as it was before a restart."""
+        """Also: whether restores are enabled, as it was before a restart, and what UNDO would restore."""
+        self.switch.show_in(self.enable, self.msg)
         await super().start()
-        self.follow(self.service.store.listen_status(self._store_changed))
+        self.follow(self.service.store.listen_status(self.switch.store_changed))
+        self.feed.observe(self._any_restore)
+        for info in self.service.jobs.recent:
+            self._note_last(info)
+            if self.last_id.value:
+                break
+        await self.switch.start(self.service)
         try:
-            kept = await self.service.store.get_setting(ENABLE_SETTING)
             self.undo_id.post(await self.service.store.last_backup())
         except DatabaseDownError as error:
-            log.warning("RESTORE:ENABLE is not known, restores are enabled: %s", error)
-        else:
-            self.enable.post(1 if kept is None else bool(kept))
+            log.warning("what RESTORE:UNDO restores is not known: %s", error)
 
     async def stop(self) -> None:
         """End what still saves."""
-        await self._tasks.stop()
+        await self.switch.stop()
+
+    def _any_restore(self, info: JobInfo, stamp: Any) -> None:
+        """Whoever asked for it: what was restored last, and what UNDO restores."""
+        if info.kind is JobKind.RESTORE and info.status.terminal:
+            self._note_last(info)
+            result = result_of(info, RestoreResult)
+            if result is not None and result.backup_id:
+                self.undo_id.post(result.backup_id, stamp)
+
+    def _note_last(self, info: JobInfo) -> None:
+        result = result_of(info, RestoreResult) if info.kind is JobKind.RESTORE and info.status.terminal else None
+        if result is not None and result.mode is not RestoreMode.DRY_RUN:
+            self.last_id.post(result.snapshot_id)
 
     async def _restore_id(self, snapshot_id: int) -> None:
+        snapshot_id = await self._meant(snapshot_id)
         await self._restore(snapshot_id, [(self.snapshot_id, snapshot_id)])
 
     async def _trigger(self) -> None:
@@ -106,6 +153,45 @@ class RestoreGroup(JobGroup):
         """A restore that another group has asked for was refused: say why."""
         self.refused(self.snapshot_id, reason)
 
+    async def _do(self, written: str) -> None:
+        """`42 filter="QUAD:*" mode=changed verify=yes dry=no comment="..."`: nobody's parameters have a say."""
+        words, options = read_command(written, 1, _OPTIONS)
+        snapshot_id = await self._named(words, options)
+        dry = options.get("dry", False)
+        request = RestoreRequest(
+            snapshot_id,
+            RestoreMode.DRY_RUN if dry else RestoreMode(options.get("mode", RestoreMode.CHANGED)),
+            options.get("filter", ""),
+            options.get("verify", True),
+            comment=options.get("comment", ""),
+            invalid=bool(options.get("invalid", False)),
+        )
+        self._check(snapshot_id, f"snapshot {snapshot_id} does not exist")
+        await self.run_job(request, self.trigger, [(self.at_once, written), (self.snapshot_id, snapshot_id)])
+
+    async def _named(self, words: Sequence[str], options: Mapping[str, Any]) -> int:
+        """The snapshot that a one-put command means: by number, as the reference, by title or label the newest."""
+        given = [*words, *(f"{name}={options[name]}" for name in ("title", "label") if name in options)]
+        if len(given) != 1:
+            raise RefusedError("say which snapshot: a number, reference, title=... or label=...")
+        if words:
+            return await self._meant(REFERENCE if words[0].lower() == "reference" else whole(words[0]))
+        wanted = SnapshotFilter(text=options.get("title", ""), label=options.get("label", ""), size=_SEARCHED)
+        found, _ = await self.service.store.snapshots(wanted)
+        for snapshot in found:
+            if not snapshot.automatic and options.get("title", snapshot.title) == snapshot.title:
+                return int(snapshot.id)
+        raise RefusedError(f"there is no snapshot with {given[0]}")
+
+    async def _meant(self, snapshot_id: int) -> int:
+        """-1 is the reference."""
+        if snapshot_id != REFERENCE:
+            return snapshot_id
+        reference = await self.service.store.reference()
+        if reference is None:
+            raise RefusedError("there is no reference snapshot")
+        return int(reference.id)
+
     async def _restore(
         self, snapshot_id: int, accepted: Sequence[tuple[Pv, Any]], command: Command | None = None
     ) -> None:
@@ -117,7 +203,7 @@ class RestoreGroup(JobGroup):
             verify=bool(self.verify.value),
             invalid=bool(self.invalid.value),
         )
-        await self.run_job(request, command or self.trigger, accepted)
+        await self.run_job(request, command or self.trigger, accepted, self.parameters)
 
     async def restore_names(
         self, snapshot_id: int, names: Sequence[str], command: Command, accepted: Sequence[tuple[Pv, Any]]
@@ -135,7 +221,7 @@ class RestoreGroup(JobGroup):
             names=tuple(names),
             invalid=bool(self.invalid.value),
         )
-        await self.run_job(request, command, accepted)
+        await self.run_job(request, command, accepted, self.parameters)
 
     async def _undo(self) -> None:
         await self._take_back(Undo.WRITTEN, self.undo)
@@ -151,8 +237,7 @@ class RestoreGroup(JobGroup):
     async def _take_back(self, undo: Undo, command: Command, accepted: Sequence[tuple[Pv, Any]] = ()) -> None:
         backup = self.undo_id.value
         self._check(backup, "there is nothing to undo: RESTORE:UNDO:ID is 0")
-        request = RestoreRequest(backup, verify=bool(self.verify.value), undo=undo, invalid=bool(self.invalid.value))
-        await self.run_job(request, command, accepted)
+        await self.run_job(RestoreRequest(backup, undo=undo), command, accepted)
 
     def _check(self, snapshot_id: int, otherwise: str) -> None:
         if not self.enable.value:
@@ -167,38 +252,6 @@ class RestoreGroup(JobGroup):
                 await abort_job(jobs, info, self.abort)
                 return
         raise RefusedError("no restore is running")
-
-    async def _enable(self, value: int) -> None:
-        # It has effect at once, also when the database cannot keep it.
-        self.enable.post(value)
-        log.info("RESTORE:ENABLE %d: %s", value, current_client())
-        if not value:
-            await self._abort_all()
-        await self._save_enable()
-
-    async def _abort_all(self) -> None:
-        """What waits does not begin any more; what runs stops before its next write."""
-        jobs = self.service.jobs
-        for info in list(jobs.recent):
-            if info.kind is JobKind.RESTORE and not info.status.terminal:
-                await jobs.abort(info.id, f"RESTORE:ENABLE 0 of {current_client()}")
-
-    async def _save_enable(self) -> None:
-        async with self._saving:
-            value = bool(self.enable.value)
-            try:
-                await self.service.store.set_setting(ENABLE_SETTING, value)
-            except DatabaseDownError as error:
-                self._unsaved = True
-                log.warning("RESTORE:ENABLE is %d, but not kept for a restart yet: %s", value, error)
-                self.msg.post(f"RESTORE:ENABLE is {value:d}, but not kept for a restart yet: {error}")
-            else:
-                self._unsaved = False
-
-    def _store_changed(self, *_: Any) -> None:
-        if self._unsaved and self.service.store.status.connected:
-            self._unsaved = False
-            self._tasks.start(self._save_enable(), "save RESTORE:ENABLE")
 
     def job_moved(self, info: JobInfo, stamp: Any) -> None:
         """The counters follow the restore that runs; MSG says how long its ramps take."""
@@ -226,13 +279,18 @@ class RestoreGroup(JobGroup):
         yield self.bad_reasons, result.bad_reasons
         yield self.failed, result.failed
         yield self.mismatch, result.mismatch
+        yield self.planned, result.planned
+        yield self.plan_names, result.plan_names
+        yield self.plan_from, result.plan_from
+        yield self.plan_to, result.plan_to
         yield self.duration, duration_s
 
     def nothing(self) -> Iterable[tuple[Pv, Any]]:
         """Of a restore that ended before it looked at its PVs."""
-        for counter in (self.total, self.written, self.unchanged, self.skipped, self.failed, self.mismatch):
+        counters = self.total, self.written, self.unchanged, self.skipped, self.failed, self.mismatch, self.planned
+        for counter in (*counters, self.backup_id):
             yield counter, 0
-        yield self.backup_id, 0
-        for names in (self.bad_names, self.bad_reasons, self.skipped_names, self.skipped_reasons):
-            yield names, ()
+        names = self.bad_names, self.bad_reasons, self.skipped_names, self.skipped_reasons
+        for rows in (*names, self.plan_names, self.plan_from, self.plan_to):
+            yield rows, ()
         yield self.duration, 0.0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from squirrel_ioc.ioc._database import Database
 from squirrel_ioc.ioc._feed import JobFeed
 from squirrel_ioc.ioc._group import Group
+from squirrel_ioc.ioc._restore_enable import RestoreSwitch
 from squirrel_ioc.ioc._server import CaServer
 from squirrel_ioc.ioc._service import Service
 from squirrel_ioc.ioc.areas import AreasGroup
@@ -16,6 +18,7 @@ from squirrel_ioc.ioc.health import HealthGroup
 from squirrel_ioc.ioc.job import JobsGroup
 from squirrel_ioc.ioc.list import ListGroup
 from squirrel_ioc.ioc.pvs import IocsGroup, PvsGroup
+from squirrel_ioc.ioc.ref import RefGroup
 from squirrel_ioc.ioc.resources import Resources
 from squirrel_ioc.ioc.restore import RestoreGroup
 from squirrel_ioc.ioc.snap import SnapGroup
@@ -28,6 +31,7 @@ GROUPS: tuple[type[Group], ...] = (
     JobsGroup,
     DiffGroup,
     ListGroup,
+    RefGroup,
     PvsGroup,
     IocsGroup,
     AreasGroup,
@@ -35,7 +39,7 @@ GROUPS: tuple[type[Group], ...] = (
     FileGroup,
 )
 
-VIEW_GROUPS: tuple[type[Group], ...] = (DiffGroup, ListGroup)
+VIEW_GROUPS: tuple[type[Group], ...] = (SnapGroup, RestoreGroup, DiffGroup, ListGroup)
 """The groups that every view has a copy of."""
 
 log = logging.getLogger(__name__)
@@ -53,18 +57,28 @@ class ControlIoc:
         teller = next(group for group in self._groups if isinstance(group, SnapGroup))
         self._server = CaServer(self.database, settings.interfaces, settings.port, service.acts)
         self._resources = Resources(service, self._feed, self.database, restorer, teller, self._server.disconnect)
+        self._connect_restores(self._groups, switch := RestoreSwitch())
         for view in settings.views:
-            for kind in VIEW_GROUPS:
-                group = kind(f"{settings.prefix}{view}:")
-                self._groups.append(group)
+            groups = [kind(f"{settings.prefix}{view}:") for kind in VIEW_GROUPS]
+            self._connect_restores(groups, switch)
+            for group in groups:
+                group.is_view = True
                 if isinstance(group, ListGroup):
                     self._resources.add_view(view, group)
+            self._groups += groups
         for group in self._groups:
-            if isinstance(group, DiffGroup):
-                group.restorer = restorer
             group.attach(service, self._feed)
             self.database.update(group.pvdb)
         self._started: list[Group] = []
+
+    @staticmethod
+    def _connect_restores(groups: Sequence[Group], switch: RestoreSwitch) -> None:
+        """What is selected in DIFF is restored by the RESTORE beside it; all of them have one switch."""
+        restorer = next(group for group in groups if isinstance(group, RestoreGroup))
+        restorer.switch = switch
+        for group in groups:
+            if isinstance(group, DiffGroup):
+                group.restorer = restorer
 
     async def start(self) -> None:
         """Show how things stand, then answer searches. Raises ControlPvError when the port cannot be had."""

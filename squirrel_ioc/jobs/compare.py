@@ -78,6 +78,7 @@ async def compare_snapshots(job: JobContext, request: CompareRequest) -> Compare
         table,
         sides.unread,
         sides.away,
+        request.selection.strip(),
         job.beside if LIVE in (request.a, request.b) else "",
         time.monotonic() - start,
     )

@@ -70,6 +70,8 @@ async def take_snapshot(job: JobContext, request: SnapshotRequest) -> SnapshotRe
         missing_reasons=tuple(State(int(s)).reason for s in frame.state[missing]),
         away=len(away),
         away_names=tuple(names[away].tolist()),
+        selection=request.selection.strip(),
+        of=len(job.catalogue.channels),
         beside=job.beside,
         duration_s=time.monotonic() - start,
         invalid=len(bad),

@@ -33,6 +33,9 @@ class SnapshotResult:
     away: int = 0
     away_names: tuple[str, ...] = ()
     """PVs without a value that are known to be away; they are not among the missing ones."""
+    selection: str = ""
+    of: int = 0
+    """PVs of the catalogue, which `selection` takes some of."""
     beside: str = ""
     """The restore that ran at the same time, in words."""
     duration_s: float = 0.0
@@ -47,7 +50,8 @@ class SnapshotResult:
 
     def summary(self) -> str:
         """One line for a person."""
-        text = f"snapshot {self.snapshot_id}: {self.count} PVs stored"
+        of = f" of {self.of} PVs (filter {self.selection})" if self.selection else ""
+        text = f"snapshot {self.snapshot_id}: {self.count}{of or ' PVs'} stored"
         if self.missing:
             first = dict(zip(reversed(self.missing_reasons), reversed(self.missing_names), strict=True))
             text += f", {self.missing} without a value ({'; '.join(f'{first[r]}: {r}' for r in reversed(first))})"
@@ -64,9 +68,10 @@ class SnapshotResult:
 
 @dataclass(frozen=True)
 class RestoreResult:
-    """How a restore ended: total == written + unchanged + skipped + failed + mismatch.
+    """How a restore ended: total == written + unchanged + skipped + failed + mismatch + planned.
 
-    In a dry run `written` counts what would be written. `backup_id` is 0 when nothing was to be written.
+    `planned`, with names and values as people read them, is what a dry run would have written. `backup_id` is 0 when
+    nothing was to be written.
     """
 
     snapshot_id: int
@@ -84,6 +89,11 @@ class RestoreResult:
     skipped_names: tuple[str, ...] = ()
     """Those that were not skipped on purpose come first."""
     skipped_reasons: tuple[str, ...] = ()
+    planned: int = 0
+    plan_names: tuple[str, ...] = ()
+    plan_from: tuple[str, ...] = ()
+    plan_to: tuple[str, ...] = ()
+    selection: str = ""
     subject: str = ""
     """What was restored, in words, where it was no plain snapshot."""
     ramp_s: float = 0.0
@@ -92,16 +102,24 @@ class RestoreResult:
 
     def summary(self) -> str:
         """One line for a person."""
-        verb = "would be written" if self.mode is RestoreMode.DRY_RUN else "written"
-        subject = self.subject or f"snapshot {self.snapshot_id}"
-        text = f"{subject}: {self.written} of {self.total} PVs {verb}, {self.unchanged} unchanged"
+        dry = self.mode is RestoreMode.DRY_RUN
+        done = f"{self.planned} of {self.total} PVs would be" if dry else f"{self.written} of {self.total} PVs"
+        text = f"{self._subject()}: {done} written, {self.unchanged} unchanged"
         if self.skipped:
             text += f", {self.skipped} skipped"
             if self.outcome is not Outcome.OK and not self.bad_names:
                 text += f" ({self.skipped_names[0]}: {self.skipped_reasons[0]})"
-        if self.ramp_s and self.mode is RestoreMode.DRY_RUN:
+        if self.ramp_s and dry:
             text += f", ramps would take {self.ramp_s:.0f} s"
         return text + self._bad()
+
+    def _subject(self) -> str:
+        subject = self.subject or f"snapshot {self.snapshot_id}"
+        if self.mode is RestoreMode.DRY_RUN:
+            subject = f"DRY RUN, nothing is written: {subject}"
+        how = ["mode All"] if self.mode is RestoreMode.ALL else []
+        how += [f"filter {self.selection}"] if self.selection else []
+        return f"{subject} ({', '.join(how)})" if how else subject
 
     def so_far(self) -> str:
         """The same of one that was stopped on its way. Ramps that it has left half way are among the failed ones."""
@@ -137,6 +155,7 @@ class CompareResult:
     """PVs of the live machine that gave no value, but for those that are known to be away."""
     away: int = 0
     """PVs of the live machine that gave no value, and are known to be away."""
+    selection: str = ""
     beside: str = ""
     """The restore that ran at the same time, in words; "" when the live machine is on no side."""
     duration_s: float = 0.0
@@ -164,7 +183,8 @@ class CompareResult:
     def summary(self) -> str:
         """One line for a person."""
         sides = f"{side_text(self.a, self.snapshot_a)} and {side_text(self.b, self.snapshot_b)}"
-        text = f"{sides}: {self.different} of {self.compared} PVs differ"
+        text = f"{sides}{f' (filter {self.selection})' if self.selection else ''}: "
+        text += f"{self.different} of {self.compared} PVs differ"
         if self.missing:
             text += f", {self.missing} on one side only"
         if self.unread:

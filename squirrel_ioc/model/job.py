@@ -56,8 +56,8 @@ class SnapshotRequest:
 class RestoreRequest:
     """Write a snapshot back. `names` (when not None) limits it to these PVs, before the selection does.
 
-    With `undo` the snapshot is the backup of the restore that is taken back. `invalid`: also write values that
-    were INVALID or UDF when they were saved.
+    `comment` is kept with the backup. With `undo` the snapshot is the backup of the restore that is taken back.
+    `invalid`: also write values that were INVALID or UDF when they were saved.
     """
 
     kind: ClassVar[JobKind] = JobKind.RESTORE
@@ -66,6 +66,7 @@ class RestoreRequest:
     selection: str = ""
     verify: bool = True
     names: tuple[str, ...] | None = None
+    comment: str = ""
     undo: Undo = Undo.NO
     invalid: bool = False
 

@@ -179,6 +179,9 @@ class FakeStore:
         self._check()
         return [], 0
 
+    async def reference(self) -> None:
+        self._check()
+
     async def last_backup(self) -> int:
         self._check()
         return self.backup

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,7 +83,11 @@ class Store(FakeStore):
 
     async def reference(self) -> Any:
         self._check()
-        return None if self.reference_id is None else SimpleNamespace(id=self.reference_id)
+        return (
+            None
+            if self.reference_id is None
+            else SimpleNamespace(id=self.reference_id, title="Reference", taken=datetime.now(UTC))
+        )
 
 
 @pytest.fixture
@@ -576,7 +581,7 @@ async def test_views_have_their_own_state(c: Control, machine: Machine) -> None:
     assert [await c.label(f"{v}DIFF:STATUS") for v in ("", "OP1:", "OP2:")] == ["OK", "OK", "None"]
     assert await c.put("OP1:DIFF:RESTORE", 1)
     assert c.jobs.requests[102] == RestoreRequest(12, names=tuple(f"M{i:03d}" for i in range(20, 30)))
-    assert await c.text("OP1:DIFF:MSG") == await c.text("RESTORE:MSG")
+    assert await c.text("OP1:DIFF:MSG") == await c.text("OP1:RESTORE:MSG")
     assert "snapshot 7 and live" in await c.text("DIFF:MSG")
     # Two views may compare at a time.
     c.jobs.hold = True
@@ -622,3 +627,26 @@ async def test_proc_of_its_commands(c: Control) -> None:
     assert await c.put("DIFF:SELECT", 2)
     assert await c.put("DIFF:RESTORE.PROC", 1)
     assert isinstance(c.jobs.requests[101], RestoreRequest)
+
+
+async def test_rows_are_restored_only_as_they_were_seen(c: Control) -> None:
+    await compared(c, 12, 0)
+    seen = await c.get("DIFF:REV")
+    assert await c.put("DIFF:SELECT", "All")
+    assert not await c.put("DIFF:RESTORE:AT", seen - 1)
+    assert f"DIFF:REV is {seen}, not {seen - 1}" in await c.text("DIFF:MSG")
+    assert await c.put("DIFF:RESTORE:AT", seen)
+    assert await c.get("DIFF:STALE") == 1
+    assert await c.put("DIFF:TRIGGER", 1)
+    assert (await c.get("DIFF:REV"), await c.get("DIFF:STALE")) == (seen + 1, 0)
+
+
+async def test_all_of_a_comparison_in_one_write(c: Control) -> None:
+    assert await c.say("DIFF:DO", "12 0 filter=Q1:* show=all atol=0.5")
+    request = c.jobs.requests[100]
+    assert isinstance(request, CompareRequest)
+    assert (request.a, request.b, request.selection, request.atol, request.show) == (12, 0, "Q1:*", 0.5, Show.ALL)
+    assert (await c.get("DIFF:A"), await c.get("DIFF:B"), await c.label("DIFF:SHOW")) == (12, 0, "All")
+    for text, reason in (("12", "say what is compared"), ("12 x", "no whole number"), ("12 0 atol=-1", "no tolerance")):
+        assert not await c.say("DIFF:DO", text)
+        assert reason in await c.text("DIFF:MSG")

@@ -75,6 +75,8 @@ async def test_flags(c: Control, store: Store) -> None:
     backup = await save(store, {"A": 1.0}, kind=BACKUP, taken=NOON - timedelta(days=1))
     await store.update_snapshot(backup.id, SnapshotChange(protected=True, kept=True, reference=True))
     await store.update_snapshot(snapshot.id, SnapshotChange(kept=True))
+    await shown(c, "LIST:FLAGS", ["", "K"])
+    assert await c.put("LIST:AUTO", "Show")
     await shown(c, "LIST:FLAGS", ["", "K", "PKRAU"])
 
 

@@ -42,6 +42,98 @@ async def test_parameters_go_into_the_request(c: Control) -> None:
     assert c.jobs.requests[100] == RestoreRequest(12, RestoreMode.DRY_RUN, "Q1:* @Magnet", verify=False)
 
 
+async def test_parameters_apply_once_unless_they_are_sticky(c: Control) -> None:
+    for sticky, mode in ((0, RestoreMode.CHANGED), (1, RestoreMode.ALL)):
+        assert await c.put("RESTORE:STICKY", sticky)
+        assert await c.put("RESTORE:MODE", "All")
+        assert await c.put("RESTORE:FILTER", "Q1:*")
+        assert await c.put("RESTORE:ID", 12)
+        assert list(c.jobs.requests.values())[-1] == RestoreRequest(12, RestoreMode.ALL, "Q1:*")
+        assert await c.get("RESTORE:MODE") == mode
+        assert await c.put("RESTORE:TRIGGER", 1)
+        assert list(c.jobs.requests.values())[-1] == RestoreRequest(12, mode, "Q1:*" if sticky else "")
+
+
+async def test_refused_restores_leave_the_parameters(c: Control) -> None:
+    assert await c.put("RESTORE:FILTER", "Q1:*")
+    assert not await c.put("RESTORE:ID", 17)
+    assert await c.text("RESTORE:FILTER") == "Q1:*"
+
+
+async def test_all_of_a_restore_in_one_write(c: Control) -> None:
+    assert await c.put("RESTORE:FILTER", "Q2:*")
+    assert await c.say(
+        "RESTORE:DO", '12 filter="Q1:* @Magnet" mode=all verify=no invalid=write comment="after the trip"'
+    )
+    assert c.jobs.requests[100] == RestoreRequest(
+        12, RestoreMode.ALL, "Q1:* @Magnet", verify=False, comment="after the trip", invalid=True
+    )
+    assert await c.get("RESTORE:ID") == 12
+    assert await c.text("RESTORE:FILTER") == "Q2:*", "nobody's parameters have a say, or are used up"
+    assert await c.say("RESTORE:DO", "12 dry=yes")
+    assert c.jobs.requests[101] == RestoreRequest(12, RestoreMode.DRY_RUN)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("12 fitler=X", "fitler is no option"),
+        ("filter=X", "say which snapshot"),
+        ("12 title=X", "say which snapshot"),
+        ("reference", "there is no reference snapshot"),
+        ("label=none", "there is no snapshot with label=none"),
+    ],
+)
+async def test_what_is_wrong_in_one_write_starts_nothing(c: Control, text: str, reason: str) -> None:
+    assert not await c.say("RESTORE:DO", text)
+    assert reason in await c.text("RESTORE:MSG")
+    assert await c.label("RESTORE:STATUS") == "Refused"
+    assert not c.jobs.requests
+
+
+async def test_a_full_string_may_have_been_cut_and_is_refused(c: Control) -> None:
+    text = '12 filter="Q1:*" comment="cut here" dry=yes'[:39]
+    for name in ("RESTORE:DO", "RESTORE:DO:S", "RESTORE:FILTER"):
+        assert not await c.put(name, text)
+        assert "may have been cut" in await c.text("RESTORE:MSG")
+    assert not c.jobs.requests
+
+
+async def test_a_refusal_stays_readable_while_another_restore_runs(c: Control) -> None:
+    c.jobs.hold = True
+    first = asyncio.create_task(c.put("RESTORE:ID", 12))
+    await until(lambda: c.jobs.requests)
+    c.jobs.begin(100)
+    assert not await c.put("RESTORE:ID", 1)
+    c.jobs.end(100)
+    assert await first
+    assert "is running" not in await c.text("RESTORE:MSG")
+    user, host = c.jobs.asked_by[0]
+    assert f"{user}@{host}, RESTORE:ID: restore of snapshot 12" in await c.text("RESTORE:REFUSED")
+
+
+async def test_what_was_restored_last_is_told_to_all_also_of_an_undo() -> None:
+    async with control(views=("OP1",)) as c:
+        assert await c.put("OP1:RESTORE:ID", 12)
+        assert [await c.get(f"{v}RESTORE:LAST:ID") for v in ("", "OP1:")] == [12, 12]
+        assert [await c.get(f"{v}RESTORE:UNDO:ID") for v in ("", "OP1:")] == [900, 900]
+        assert [await c.label(f"{v}RESTORE:STATUS") for v in ("", "OP1:")] == ["None", "OK"]
+        assert await c.put("RESTORE:UNDO", 1)
+        assert [await c.get(f"{v}RESTORE:LAST:ID") for v in ("", "OP1:")] == [900, 900]
+
+
+async def test_views_have_parameters_of_their_own_and_one_switch() -> None:
+    async with control(views=("OP1",)) as c:
+        assert await c.put("OP1:RESTORE:FILTER", "Q1:*")
+        assert await c.put("RESTORE:ID", 12)
+        assert await c.put("OP1:RESTORE:ID", 12)
+        assert list(c.jobs.requests.values()) == [RestoreRequest(12), RestoreRequest(12, selection="Q1:*")]
+        assert await c.put("OP1:RESTORE:ENABLE", 0)
+        assert await c.get("RESTORE:ENABLE") == 0
+        assert not await c.put("RESTORE:ID", 12)
+        assert c.store.settings == {ENABLE_SETTING: False}
+
+
 async def test_result_of_a_partial_restore(c: Control) -> None:
     names = ("Q1:SP", "Q2:SP", "N" * 50)
     reasons = ("write refused by the IOC", "wrote 1.0, reads back 0.5 which is more than is allowed", "disconnected")

@@ -124,17 +124,17 @@ async def test_parameters_go_into_the_request(c: Control) -> None:
 
 @pytest.mark.parametrize("name", ["SNAP:NOW", "SNAP:NOW:S"])
 async def test_writing_a_title_takes_a_snapshot(c: Control, name: str) -> None:
-    await c.watch("SNAP:TITLE:S", "SNAP:TRIGGER", "SNAP:STATUS")
+    await c.watch("SNAP:NOW:S", "SNAP:TRIGGER", "SNAP:STATUS")
     assert await c.put(name, "Quick, please")
     assert [(n, str(v)) for n, v in c.updates] == [
-        ("SNAP:TITLE:S", "Quick, please"),
+        ("SNAP:NOW:S", "Quick, please"),
         ("SNAP:STATUS", "1"),
         ("SNAP:TRIGGER", "1"),
         ("SNAP:STATUS", "2"),
         ("SNAP:TRIGGER", "0"),
     ]
     assert c.jobs.requests[100] == SnapshotRequest("Quick, please")
-    assert await c.text("SNAP:NOW") == await c.text("SNAP:TITLE") == "Quick, please"
+    assert (await c.text("SNAP:NOW"), await c.text("SNAP:TITLE")) == ("Quick, please", "")
 
 
 async def test_second_trigger_is_refused_and_the_first_goes_on(c: Control) -> None:
@@ -276,8 +276,9 @@ async def test_last_results_are_shown_after_a_restart() -> None:
         ]
     )
     async with control(jobs=jobs) as c:
-        assert await c.get("SNAP:ID") == 41
-        assert list(await c.get("SNAP:MISSING:NAMES")) == ["Q1:SP"]
+        shown = await c.get("SNAP:ID", format=aioca.FORMAT_TIME)
+        assert (int(shown), shown.severity) == (0, 3)
+        assert list(await c.get("SNAP:MISSING:NAMES")) == []
         assert await c.label("SNAP:STATUS") == "Failed"
         assert await c.text("SNAP:MSG") == "the disk is full"
         shown = await c.get("SNAP:STATUS", format=aioca.FORMAT_TIME)
@@ -296,3 +297,31 @@ async def test_result_that_cannot_be_shown_ends_as_failed(c: Control, caplog: py
     assert await c.label("SNAP:STATUS") == "Failed"
     assert "cannot be shown" in await c.text("SNAP:MSG")
     assert await c.get("SNAP:TRIGGER") == 0
+
+
+async def test_parameters_apply_once_unless_they_are_sticky(c: Control) -> None:
+    for sticky in (0, 1):
+        assert await c.put("SNAP:STICKY", sticky)
+        assert await c.put("SNAP:FILTER", "Q1:*")
+        assert await c.put("SNAP:LABELS", "night")
+        assert await c.put("SNAP:NOW", "first")
+        assert await c.put("SNAP:NOW", "second")
+        filters = [(r.selection, r.labels) for r in list(c.jobs.requests.values())[-2:]]
+        assert filters == [("Q1:*", ("night",)), ("Q1:*", ("night",)) if sticky else ("", ())]
+
+
+async def test_all_of_a_snapshot_in_one_write(c: Control) -> None:
+    assert await c.put("SNAP:FILTER", "Q2:*")
+    assert await c.say("SNAP:DO", '"Before the shift" comment="two words" labels=a,b filter=Q1:*')
+    assert c.jobs.requests[100] == SnapshotRequest("Before the shift", "two words", ("a", "b"), "Q1:*")
+    assert not await c.say("SNAP:DO", "Before the shift")
+    assert "one word too many" in await c.text("SNAP:MSG")
+
+
+async def test_after_a_refusal_there_is_no_snapshot_that_a_script_could_take_for_its_own(c: Control) -> None:
+    assert await c.put("SNAP:NOW", "good")
+    assert await c.get("SNAP:ID") > 0
+    assert not await c.say("SNAP:DO", "title filter=~(")
+    shown = await c.get("SNAP:ID", format=aioca.FORMAT_TIME)
+    assert (int(shown), shown.severity) == (0, 3)
+    assert "SNAP:DO" in await c.text("SNAP:REFUSED")

@@ -119,7 +119,9 @@ async def test_changed_writes_only_what_differs(rig: Rig) -> None:
     snapshot_id = await rig.snapshot()
     await put("J:B", 20)
     dry = (await rig.run(RestoreRequest(snapshot_id, RestoreMode.DRY_RUN))).result
-    assert (dry.written, dry.unchanged, dry.backup_id) == (1, 1, 0)
+    assert (dry.planned, dry.written, dry.unchanged, dry.backup_id) == (1, 0, 1, 0)
+    assert (dry.plan_names, dry.plan_from, dry.plan_to) == (("J:B",), ("20",), ("2",))
+    assert dry.summary().startswith(f"DRY RUN, nothing is written: snapshot {snapshot_id}: 1 of 2 PVs would be written")
     assert await values("J:B") == [20]
     changed = (await rig.run(RestoreRequest(snapshot_id))).result
     assert (changed.written, changed.unchanged) == (1, 1)

@@ -40,6 +40,8 @@ async def ask(s: Site, chance: random.Random, told: list[int]) -> None:
 
 async def check_restore(s: Site) -> str:
     """The last restore, if the kill has interrupted it: it is failed, and its backup brings the machine back."""
+    if not await s.value("SELECT count(*) FROM job WHERE kind = $1", JobKind.RESTORE):
+        return "no restore yet"
     row = await s.row(await s.last_job(JobKind.RESTORE))
     if row["status"] != JobStatus.FAILED:
         return str(row["message"])

@@ -102,6 +102,8 @@ async def test_a_snapshot_by_its_names(bench: Bench) -> None:
     # The backup holds what was written, and nothing else.
     assert await s.get(f"SNAP:{backup}:VAL:{r}A") == 1.0
     assert not (await aioca.connect(s.pv(f"SNAP:{backup}:VAL:{r}B"), timeout=0.5, throw=False)).ok
+    assert list(await s.get("LIST:FLAGS")) == [""]
+    assert await s.put("LIST:AUTO", "Show")
     assert list(await s.get("LIST:FLAGS")) == ["AU", ""]
     assert list(await s.get(f"HIST:{r}A")) == [6.0, 1.0]
     assert list(await s.get(f"HIST:{r}B:IDS")) == [float(first)]

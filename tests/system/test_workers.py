@@ -369,6 +369,10 @@ async def test_all_connections_to_the_database_are_killed(s: Site) -> None:
 
 async def test_the_database_crashes(s: Site) -> None:
     """What the workers have told of themselves is gone then."""
+
+    async def whole_snapshot() -> bool:
+        return await s.put("SNAP:TRIGGER", 1) and await s.label("SNAP:STATUS") == "OK"
+
     for _ in range(2):
         await asyncio.to_thread(s.server._pg_ctl, "-w", "-m", "immediate", "stop")
         await s.becomes("DB:STATUS", 1)
@@ -376,7 +380,7 @@ async def test_the_database_crashes(s: Site) -> None:
         await s.becomes("DB:STATUS", 0)
         await s.workers([1, 1])
         await s.becomes("PVS:CONNECTED", len(s.names))
-        await s.snapshot()
+        await s.until_it_is(whole_snapshot, 30)
 
 
 async def test_the_catalogue_changes(s: Site) -> None:

@@ -40,7 +40,7 @@ def test_any_bytes_are_text_or_refused(raw: bytes) -> None:
         except RefusedError as error:
             assert str(error)  # noqa: PT017 - either is right, but never another error
         else:
-            assert text.encode() == raw.split(b"\0")[0]
+            assert raw.split(b"\0")[0] in (text.encode(), text.encode("latin-1", "replace"))
 
 
 def test_text_of_nothing() -> None:
@@ -79,7 +79,7 @@ def test_whole(data: Any, native: Any, value: int) -> None:
         ([b"x"], STRING, "'x' is no number"),
         ([b"1_0"], STRING, "no number"),
         ([b"nan"], STRING, "no whole number"),
-        ([b"\xff"], STRING, "not UTF-8"),
+        ([b"\xff"], STRING, "'ÿ' is no number"),
         (np.array([1.5]), DOUBLE, "1.5 is no whole number"),
         (np.array([np.inf]), DOUBLE, "no whole number"),
         (np.array([101.0]), DOUBLE, "101 is not between -100 and 100"),

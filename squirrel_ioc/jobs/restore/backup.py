@@ -39,6 +39,7 @@ async def back_up(run: Run) -> None:
         run.before(rows),
         NewSnapshot(
             title=_backup_title(run.snapshot),
+            comment=run.request.comment,
             taken=datetime.now(UTC),
             user=job.user,
             host=job.host,

@@ -7,6 +7,7 @@ from squirrel_ioc.jobs._context import JobAbortedError, JobContext
 from squirrel_ioc.jobs.restore.backup import back_up, keep_touched
 from squirrel_ioc.jobs.restore.ledger import Verdict
 from squirrel_ioc.jobs.restore.look import look
+from squirrel_ioc.jobs.restore.plan import plan
 from squirrel_ioc.jobs.restore.run import Run
 from squirrel_ioc.jobs.restore.saved import saved_values
 from squirrel_ioc.jobs.restore.still_valid import check_enabled
@@ -58,7 +59,7 @@ async def _carry_out(run: Run, undone: Undone | None) -> None:
     if undone is not None and run.request.undo is Undo.WRITTEN:
         await skip_moved(run, undone)
     if run.request.mode is RestoreMode.DRY_RUN:
-        run.ledger.settle(run.ledger.open, Verdict.WRITTEN)
+        await plan(run)
         return
     await back_up(run)
     await check_enabled(run.job.store)

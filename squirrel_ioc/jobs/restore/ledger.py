@@ -22,6 +22,8 @@ class Verdict(IntEnum):
     SKIPPED = 3
     FAILED = 4
     MISMATCH = 5
+    PLANNED = 6
+    """A dry run would have written it."""
 
 
 class Touched(IntEnum):
@@ -86,7 +88,7 @@ class Ledger:
 
     def bad(self) -> tuple[NDArray[np.intp], tuple[str, ...]]:
         """Rows that failed or mismatched, and why."""
-        rows = np.flatnonzero(self.verdict >= Verdict.FAILED)
+        rows = self.rows(Verdict.FAILED, Verdict.MISMATCH)
         return rows, tuple(self._reason[rows].tolist())
 
     def skipped(self) -> tuple[NDArray[np.intp], tuple[str, ...]]:
@@ -97,7 +99,7 @@ class Ledger:
 
     def outcome(self) -> Outcome:
         """OK when every PV has its saved value but those that are skipped on purpose; FAILED when none has."""
-        good = self.count(Verdict.WRITTEN) + self.count(Verdict.UNCHANGED)
+        good = len(self.rows(Verdict.WRITTEN, Verdict.UNCHANGED, Verdict.PLANNED))
         expected = int(np.count_nonzero(self._expected))
         if not good:
             return Outcome.FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,19 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.job import Outcome, RestoreRequest, RestoreResult
 from squirrel_ioc.model.snapshot import Snapshot
 
-__all__ = ["READ_PERCENT", "WRITE_PERCENT", "Run"]
+__all__ = ["READ_PERCENT", "WRITE_PERCENT", "Plan", "Run"]
 
 READ_PERCENT, WRITE_PERCENT = 10.0, 80.0
 """Percent of the progress bar at which reading and writing end."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run would write, a row each: names, present values and those to be written, as people read them."""
+
+    names: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 class Run:
@@ -44,6 +54,7 @@ class Run:
         self.backup_id = 0
         self.backed_up = self.looked
         self.ramp_s = 0.0
+        self.plan = Plan()
         self._started = time.monotonic()
 
     def before(self, rows: NDArray[np.intp]) -> Frame:
@@ -85,6 +96,11 @@ class Run:
             bad_reasons=bad_reasons,
             skipped_names=tuple(names[skipped_rows].tolist()),
             skipped_reasons=skipped_reasons,
+            planned=ledger.count(Verdict.PLANNED),
+            plan_names=self.plan.names,
+            plan_from=self.plan.before,
+            plan_to=self.plan.after,
+            selection=self.request.selection.strip(),
             subject=self.subject,
             ramp_s=self.ramp_s,
             duration_s=time.monotonic() - self._started,
