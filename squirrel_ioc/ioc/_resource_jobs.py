@@ -11,12 +11,12 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from squirrel_ioc.errors import StoreError
-from squirrel_ioc.ioc._arrays import Text
+from squirrel_ioc.ioc._arrays import Strings, Text
 from squirrel_ioc.ioc._resource import SPEC, Context, Resource, number_of
 from squirrel_ioc.ioc._scalars import Choice, Double, Integer, String
 from squirrel_ioc.ioc.job import ALARMS, KINDS, STATUSES
 from squirrel_ioc.ioc.pv import Pv, now, stamp_of
-from squirrel_ioc.model.job import JobInfo, JobKind
+from squirrel_ioc.model.job import MAX_NAMES_IN_ROW, JobInfo, JobKind
 
 __all__ = ["JobResources"]
 
@@ -30,15 +30,44 @@ log = logging.getLogger(__name__)
 
 def _result(info: JobInfo) -> int:
     """The snapshot that a job has made: the one it took or imported, or the backup of a restore."""
-    key = _MADE.get(info.kind, "")
-    result = info.result.get(key) if isinstance(info.result, Mapping) else getattr(info.result, key, None)
-    return result if isinstance(result, int) else 0
+    return _number(_MADE.get(info.kind, ""), info)
 
 
+def _of_result(key: str, info: JobInfo) -> Any:
+    return info.result.get(key) if isinstance(info.result, Mapping) else getattr(info.result, key, None)
+
+
+def _number(key: str, info: JobInfo) -> int:
+    found = _of_result(key, info)
+    return found if isinstance(found, int) else 0
+
+
+def _rows(keys: tuple[str, ...], info: JobInfo) -> tuple[str, ...]:
+    """The names or reasons of the PVs that a job could not deal with; at most those that its row keeps."""
+    found = next((rows for key in keys if (rows := _of_result(key, info))), ())
+    return tuple(map(str, found))[:MAX_NAMES_IN_ROW]
+
+
+_COUNTS: Final = {
+    "TOTAL": "PVs of the job",
+    "COUNT": "Values stored",
+    "MISSING": "PVs without a value",
+    "WRITTEN": "PVs written",
+    "UNCHANGED": "PVs that had the value already",
+    "SKIPPED": "PVs that were left alone",
+    "FAILED": "PVs whose write failed",
+    "MISMATCH": "PVs that read back something else",
+}
+
+
+_LISTED: Final = partial(Strings, max_length=MAX_NAMES_IN_ROW, long=True)
 _ITEMS: Final[Mapping[str, tuple[Callable[..., Pv], str, Callable[[JobInfo], Any]]]] = {
     "KIND": (partial(Choice, states=KINDS), "What kind of job it is", lambda info: info.kind),
     "USER": (String, "Who asked for it", lambda info: info.user),
     "RESULT": (Integer, "Snapshot it made, 0 if none", _result),
+    **{name: (Integer, desc, partial(_number, name.lower())) for name, desc in _COUNTS.items()},
+    "BAD:NAMES": (_LISTED, "PVs that failed, or had no value", partial(_rows, ("bad_names", "missing_names"))),
+    "BAD:REASONS": (_LISTED, "Why, for each of BAD:NAMES", partial(_rows, ("bad_reasons", "missing_reasons"))),
     "PROGRESS": (partial(Double, egu="%", precision=1), "How far it is", lambda info: info.progress),
     "MSG": (partial(Text, max_length=512), "What it does, or how it ended", lambda info: info.message),
     "STATUS": (partial(Choice, states=STATUSES, alarms=ALARMS), "How it stands", lambda info: info.status),
@@ -60,10 +89,10 @@ class _JobResource(Resource):
 
     def resolve(self, pvname: str, item: str) -> Pv:
         """The PV of an item that there is."""
-        name = item.removesuffix(":S")
+        name = item.removesuffix(":S").removesuffix(":LONG")
         pv = self._pvs.get(name)
         if pv is None:
-            pv = self._pvs[name] = self._made(pvname.removesuffix(":S"), name)
+            pv = self._pvs[name] = self._made(pvname.removesuffix(":S").removesuffix(":LONG"), name)
         return pv if name == item else pv.twins[0]
 
     def _made(self, pvname: str, name: str) -> Pv:
@@ -134,7 +163,7 @@ class _JobResource(Resource):
         return self._info is not None and self._info.status.terminal
 
 
-_NAMES: Final = frozenset([*_ITEMS, "MSG:S"])
+_NAMES: Final = frozenset([*_ITEMS, "MSG:S", "BAD:NAMES:LONG", "BAD:REASONS:LONG"])
 
 
 class JobResources:

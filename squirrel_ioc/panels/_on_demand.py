@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from squirrel_ioc.model.job import MAX_NAMES_IN_ROW
+
 __all__ = ["ON_DEMAND", "OnDemand"]
 
 
@@ -44,6 +46,21 @@ ON_DEMAND: Final = (
     OnDemand(("JOB:<id>:PROGRESS",), "DOUBLE", False, "How far it is, in percent"),
     OnDemand(("JOB:<id>:MSG",), "CHAR[512]", False, "What it does, or how it ended"),
     OnDemand(("JOB:<id>:USER",), "STRING", False, "Who asked for it"),
+    OnDemand(
+        tuple(
+            f"JOB:<id>:{name}"
+            for name in ("TOTAL", "COUNT", "MISSING", "WRITTEN", "UNCHANGED", "SKIPPED", "FAILED", "MISMATCH")
+        ),
+        "LONG",
+        False,
+        "What became of its PVs, as far as its kind has such a number",
+    ),
+    OnDemand(
+        ("JOB:<id>:BAD:NAMES", "JOB:<id>:BAD:REASONS"),
+        f"STRING[{MAX_NAMES_IN_ROW}]",
+        False,
+        "PVs that failed, or had no value, and why; also with `:LONG`",
+    ),
     OnDemand(("JOB:<id>:RESULT",), "LONG", False, "The snapshot it made, or the backup of a restore; 0 if none"),
     OnDemand(("HIST:<pv>",), "DOUBLE[1000]", False, "The number of a PV across the newest snapshots, oldest first"),
     OnDemand(("HIST:<pv>:EPOCHS", "HIST:<pv>:IDS"), "DOUBLE[1000]", False, "When they were taken, their ids"),

@@ -144,6 +144,16 @@ async def test_job_of_this_process(c: Control, store: Store) -> None:
     assert "100 PVs stored" in await c.text(f"{name}MSG")
 
 
+RESULT = {
+    "backup_id": 12,
+    "total": 7,
+    "written": 4,
+    "failed": 1,
+    "bad_names": ["A:SP"],
+    "bad_reasons": ["disconnected before completion; it may have taken effect"],
+}
+
+
 async def test_job_of_long_ago_or_of_another_process(c: Control, store: Store) -> None:
     asked = {"title": "t", "user": "adam", "host": "h"}
     job_id = await store.create_job(None, JobKind.RESTORE, {}, **asked)
@@ -155,11 +165,15 @@ async def test_job_of_long_ago_or_of_another_process(c: Control, store: Store) -
     info = JobInfo(job_id, JobKind.RESTORE, JobStatus.FAILED, message="it went wrong", finished=datetime.now(UTC))
     await store.update_job(JobInfo(job_id, JobKind.RESTORE, JobStatus.IN_PROGRESS))
     await until(lambda: (f"{name}STATUS", 2) in c.updates)
-    await store.update_job(JobInfo(**{**vars(info), "result": {"backup_id": 12}}))
+    await store.update_job(JobInfo(**{**vars(info), "result": RESULT}))
     await until(lambda: (f"{name}STATUS", 4) in c.updates)
     status = await c.get(f"{name}STATUS", format=TIME)
     assert (int(status), status.severity) == (4, 2)
     assert await c.get(f"{name}RESULT") == 12
+    counts = [await c.get(f"{name}{count}") for count in ("TOTAL", "WRITTEN", "FAILED", "MISSING")]
+    assert counts == [7, 4, 1, 0]
+    assert list(await c.get(f"{name}BAD:NAMES")) == ["A:SP"]
+    assert await c.text(f"{name}BAD:REASONS:LONG") == "disconnected before completion; it may have taken effect"
     assert await c.get(f"{name}MSG:S") == "it went wrong"
     assert await c.get(f"{name}USER") == "adam"
     missing = [c.pv(f"JOB:{job_id + 1}:STATUS"), c.pv(f"{name}NOPE"), c.pv(f"{name}USER:S")]
