@@ -83,22 +83,22 @@ In another terminal:
 
 Take a snapshot, change a magnet, restore, take the restore back, with what is installed already:
 
-  caproto-put --no-repeater -w 10 -c -S {p}SNAP:NOW "Before the test"
+  caproto-put --no-repeater -w 300 -c -S {p}SNAP:NOW "Before the test"
   caproto-get --no-repeater {p}SNAP:STATUS {p}SNAP:ID {p}SNAP:COUNT
-  caproto-put --no-repeater -w 10 -c {magnet} 5.5
-  caproto-put --no-repeater -w 10 -c {p}RESTORE:ID $(caproto-get --no-repeater -t {p}SNAP:ID)
+  caproto-put --no-repeater -w 300 -c {magnet} 5.5
+  caproto-put --no-repeater -w 300 -c {p}RESTORE:ID $(caproto-get --no-repeater -t {p}SNAP:ID)
   caproto-get --no-repeater {p}RESTORE:STATUS {p}RESTORE:WRITTEN {p}RESTORE:UNCHANGED {magnet}
-  caproto-put --no-repeater -w 10 -c {p}RESTORE:UNDO 1
+  caproto-put --no-repeater -w 300 -c {p}RESTORE:UNDO 1
   caproto-get --no-repeater {magnet}
 
-The same with the tools of EPICS base:
+The same with the tools of EPICS base. Without -w they wait for one second, and exit as if it were done:
 
-  caput -w 10 -c -S {p}SNAP:NOW "Before the test"
+  caput -w 300 -c -S {p}SNAP:NOW "Before the test"
   caget {p}SNAP:STATUS {p}SNAP:ID {p}SNAP:COUNT
-  caput -w 10 -c {magnet} 6.5
-  caput -w 10 -c {p}RESTORE:ID $(caget -t {p}SNAP:ID)
+  caput -w 300 -c {magnet} 6.5
+  caput -w 300 -c {p}RESTORE:ID $(caget -t {p}SNAP:ID)
   caget {p}RESTORE:STATUS {p}RESTORE:WRITTEN {p}RESTORE:UNCHANGED {magnet}
-  caput -w 10 -c {p}RESTORE:UNDO 1
+  caput -w 300 -c {p}RESTORE:UNDO 1
   caget {magnet}
 
 What is stored:

@@ -15,6 +15,7 @@ from ioc_process import IocProcess
 from running import Running, running
 
 from squirrel_ioc.config import DatabaseSettings
+from squirrel_ioc.resources import config_dir
 
 MACHINE = """
 record(ao, "{r}A") {{ field(VAL, "1") field(PINI, "YES") }}
@@ -37,7 +38,7 @@ record(stringin, "{c}FIRST") {{ field(INP, "{p}DIFF:ROW01:NAME CP") }}
 record(waveform, "{c}DELTA") {{ field(INP, "{p}DIFF:DELTA CP MS") field(FTVL, "DOUBLE") field(NELM, "10") }}
 """
 
-LINKS = 9
+LINKS = 9 + 8
 """Channels that the console has to the service."""
 
 
@@ -76,7 +77,10 @@ async def linked(database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Li
     r, c = (f"{x}{secrets.token_hex(3)}:" for x in "RC")
     with IocProcess(MACHINE.format(r=r)):
         async with running(tmp_path, database, f"Setpoint\n{r}A\n{r}B\n", 2) as service:
-            with IocProcess(CONSOLE.format(c=c, p=service.prefix), finds=[service.address]) as console:
+            shipped = (config_dir() / "records.db").read_text()
+            shipped = shipped.replace("$(P)", service.prefix).replace("$(R)", f"{c}EX:")
+            records = CONSOLE.format(c=c, p=service.prefix) + shipped
+            with IocProcess(records, finds=[service.address]) as console:
                 # The last link is connected when the service has so many channels.
                 await service.wait_for("CA_CONN_CNT", LINKS + 2)  # and the one that counts, and the one that waits
                 yield Linked(r, c, service, console)
@@ -124,3 +128,22 @@ async def test_links_come_back_with_the_service_and_survive_a_restart_of_the_con
     linked.console.restart()
     await linked.shows("SNAP:ID", snapshot)
     await linked.shows("JOB", 3, 0)
+
+
+async def test_the_example_records(linked: Linked) -> None:
+    c, r = f"{linked.c}EX:", linked.r
+    await aioca.caput(c + "SNAP", 1, wait=True, timeout=30)
+    await linked.shows("EX:SNAP:STATUS", 2, 0)
+    snapshot = await linked.s.get("SNAP:ID")
+    await linked.shows("EX:SNAP:ID", snapshot, 0)
+    await aioca.caput(r + "A", 7, wait=True)
+    await aioca.caput(c + "RESTORE", snapshot, wait=True, timeout=30)
+    assert await aioca.caget(r + "A") == 1, "the record waits until the restore has ended"
+    await linked.shows("EX:RESTORE:STATUS", 2, 0)
+    await linked.shows("EX:RESTORE:WRITTEN", 1)
+    await aioca.caput(c + "UNDO", 1, wait=True, timeout=30)
+    assert await aioca.caget(r + "A") == 7
+    # Completion alone says nothing: what is refused completes, too.
+    await aioca.caput(c + "RESTORE", snapshot + 1000, wait=True, timeout=30)
+    await linked.shows("EX:RESTORE:STATUS", 5, 1)
+    await linked.shows("EX:RESTORE:MSG", f"snapshot {snapshot + 1000} does not exist")
