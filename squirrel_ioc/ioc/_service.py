@@ -173,6 +173,14 @@ class Keys(Protocol):
         ...
 
 
+class Backups(Protocol):
+    """What undoing a restore needs."""
+
+    async def last(self) -> int:
+        """The backup of the last restore that wrote something, 0 when there is none."""
+        ...
+
+
 class Store(Protocol):
     """The database, as far as the control PVs look into it."""
 
@@ -181,8 +189,9 @@ class Store(Protocol):
         """How it is."""
         ...
 
-    async def last_backup(self) -> int:
-        """The backup of the last restore that wrote something, 0 when there is none."""
+    @property
+    def backups(self) -> Backups:
+        """Those of restores."""
         ...
 
     def listen_status(self, callback: Callable[..., None]) -> Callable[[], None]:

@@ -117,7 +117,7 @@ class RestoreGroup(JobGroup):
                 break
         await self.switch.start(self.service)
         try:
-            self.undo_id.post(await self.service.store.last_backup())
+            self.undo_id.post(await self.service.store.backups.last())
         except DatabaseDownError as error:
             log.warning("what RESTORE:UNDO restores is not known: %s", error)
 

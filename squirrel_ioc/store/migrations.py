@@ -20,10 +20,14 @@ import asyncpg
 from pgqueuer.adapters.persistence.queries import Queries
 
 from squirrel_ioc.errors import StoreError
+from squirrel_ioc.resources import migrations_dir, views_file
 from squirrel_ioc.store.database import Connection
 from squirrel_ioc.store.failures import translated
 
-__all__ = ["Migration", "read_migrations", "migrate", "pending"]
+__all__ = ["Migration", "migrate", "pending", "prepare", "read_migrations"]
+
+_OLDEST_SERVER: Final = 14
+"""Major version of PostgreSQL: the migrations use what it introduced."""
 
 _LOCK_KEY: Final = 0x5351_524C_0001
 _LOCK_S: Final = 60.0
@@ -57,6 +61,22 @@ class Migration:
     def digest(self) -> str:
         """SHA-256 of the text."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+async def prepare(connection: asyncpg.Connection, database: str, may_migrate: bool) -> None:
+    """Check what the store relies on, and the schema."""
+    with translated(database):
+        encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(f"{database} has encoding {encoding}: it must be UTF8")
+    server = connection.get_server_version()
+    if server.major < _OLDEST_SERVER:
+        raise StoreError(f"{database} is PostgreSQL {server.major}: it must be {_OLDEST_SERVER} or newer")
+    migrations = read_migrations(migrations_dir())
+    if may_migrate:
+        await migrate(connection, migrations, views_file().read_text("utf-8"))
+    elif missing := await pending(connection, migrations):
+        raise StoreError(f"{database} lacks migration {missing[0]}: start the service, or migrate it")
 
 
 def read_migrations(folder: Path) -> list[Migration]:

@@ -12,6 +12,7 @@ from squirrel_ioc.errors import RefusedError, StoreError
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.snapshot import BACKUP, History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
 from squirrel_ioc.store import frames
+from squirrel_ioc.store.backups import LAST_BACKUP
 from squirrel_ioc.store.database import Connection, Database, id_or_none
 from squirrel_ioc.store.filters import CONDITIONS, arguments
 from squirrel_ioc.store.history import read_history
@@ -45,17 +46,12 @@ UPDATE snapshot SET title = coalesce($2, title), comment = coalesce($3, comment)
     protected = coalesce($5, protected), kept = coalesce($6, kept), reference = coalesce($7, reference)
 WHERE id = $1 RETURNING *
 """
-_KEEP_TOUCHED = """
-INSERT INTO restore_touched (backup_id, touched) VALUES ($1, $2) ON CONFLICT (backup_id) DO UPDATE SET touched = $2
-"""
-_TOUCHED = "SELECT touched FROM restore_touched WHERE backup_id = $1"
-_LAST_BACKUP = "SELECT max(id) FROM snapshot WHERE kind = 'backup'"
 LOCK_REFERENCE = "SELECT pg_advisory_xact_lock($1)"
 _UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> $1"
 
 _WHERE = " FROM snapshot WHERE " + CONDITIONS
 _COUNT = "SELECT count(*)" + _WHERE
-_PAGE = f"SELECT *, id = ({_LAST_BACKUP}) AS undo" + _WHERE + "ORDER BY taken DESC, id DESC LIMIT $8 OFFSET $9"
+_PAGE = f"SELECT *, id = ({LAST_BACKUP}) AS undo" + _WHERE + "ORDER BY taken DESC, id DESC LIMIT $8 OFFSET $9"
 
 
 class Snapshots:
@@ -123,11 +119,6 @@ class Snapshots:
         """See `Store.reference`."""
         return await self._find(_REFERENCE)
 
-    async def last_backup(self) -> int:
-        """See `Store.last_backup`."""
-        async with self._database.connection("looking for the last backup") as connection:
-            return int(await connection.fetchval(_LAST_BACKUP) or 0)
-
     async def page(self, wanted: SnapshotFilter) -> tuple[list[Snapshot], int]:
         """See `Store.snapshots`."""
         async with self._database.connection("listing snapshots") as connection:
@@ -180,21 +171,10 @@ class Snapshots:
             old = await self._lock(connection, snapshot_id)
             if old.protected:
                 raise RefusedError(f"snapshot {snapshot_id} is protected: unprotect it before deleting it")
-            if old.kind == BACKUP and snapshot_id == await connection.fetchval(_LAST_BACKUP):
+            if old.kind == BACKUP and snapshot_id == await connection.fetchval(LAST_BACKUP):
                 raise RefusedError(f"snapshot {snapshot_id} is the backup of the last restore: UNDO needs it")
             await connection.execute(_DELETE, snapshot_id)
             await self._lists.drop_unused(connection, old.channel_list_id)
-
-    async def keep_touched(self, backup_id: int, touched: bytes) -> None:
-        """See `Store.keep_touched`."""
-        async with self._database.transaction("storing what a restore wrote") as connection:
-            await connection.execute(_KEEP_TOUCHED, backup_id, touched)
-
-    async def touched(self, backup_id: int) -> bytes | None:
-        """See `Store.touched`."""
-        async with self._database.connection("reading what a restore wrote") as connection:
-            touched: bytes | None = await connection.fetchval(_TOUCHED, id_or_none(backup_id))
-        return touched
 
     async def _unreference_others(self, connection: Connection, new: Snapshot) -> None:
         row = await connection.fetchrow(_REFERENCE + " FOR NO KEY UPDATE")

@@ -18,27 +18,24 @@ from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.inventory import Edit, Summary
 from squirrel_ioc.model.job import JobInfo, JobKind
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
-from squirrel_ioc.resources import migrations_dir, views_file
+from squirrel_ioc.resources import migrations_dir
 from squirrel_ioc.store._threads import in_thread
+from squirrel_ioc.store.backups import Backups
 from squirrel_ioc.store.catalogue import Catalogues, StoredCatalogue
 from squirrel_ioc.store.database import Connection, Database, Target
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.events import DbStatus, StoreEvent
-from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.jobs import JobRows
 from squirrel_ioc.store.keys import Keys
 from squirrel_ioc.store.lease import Lease, active_service
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
-from squirrel_ioc.store.migrations import migrate, pending, read_migrations
+from squirrel_ioc.store.migrations import pending, prepare, read_migrations
 from squirrel_ioc.store.snapshots import Snapshots
 from squirrel_ioc.store.transfer import Transfer
 from squirrel_ioc.store.watch import Watch
 
 __all__ = ["Store"]
-
-_OLDEST_SERVER: Final = 14
-"""Major version of PostgreSQL: the migrations use what it introduced."""
 
 _GET_SETTING = "SELECT value FROM setting WHERE key = $1"
 _LOCK_SETTING = "SELECT pg_advisory_xact_lock(hashtext($1))"
@@ -50,7 +47,7 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE setting.value <> ex
 
 class Store:
     """Everything that is kept. Made by `open`. `keys` tells what there is, without what is in it; `transfer` is for
-    many snapshots as one.
+    many snapshots as one, `backups` for what undoing a restore needs.
 
     Every method raises DatabaseDownError when the database does not answer within `connect_timeout_s` or
     `command_timeout_s` of the settings, or at once when it is known to be away; also when it is read-only, full, or
@@ -70,6 +67,7 @@ class Store:
         self._catalogues = Catalogues(database, lists)
         self._jobs = JobRows(database)
         self.keys: Final = Keys(database, lists)
+        self.backups: Final = Backups(database)
         self.transfer: Final = Transfer(database, lists, metas, self._catalogues)
         database.on_down = watch.hurry
         database.on_disk = watch.disk_trouble
@@ -115,7 +113,9 @@ class Store:
                 await in_thread(embedded.start, embedded.give_up)
             connection = await (target.connect_waiting() if wait else target.connect())
             await watch.claim(connection)
-            await _prepare(connection, target, exclusive and not (standby and await active_service(connection)))
+            await prepare(
+                connection, target.description, exclusive and not (standby and await active_service(connection))
+            )
             database = await Database.open(target, settings)
             await watch.start()
         except BaseException:
@@ -270,18 +270,6 @@ class Store:
         """Delete a snapshot. Raises RefusedError when it does not exist or is protected."""
         await self._snapshots.delete(snapshot_id)
 
-    async def last_backup(self) -> int:
-        """The backup of the last restore that wrote something, which RESTORE:UNDO needs; 0 when there is none."""
-        return await self._snapshots.last_backup()
-
-    async def keep_touched(self, backup_id: int, touched: bytes) -> None:
-        """Keep which PVs of a backup its restore has written: a byte each, see `jobs.restore.ledger.Touched`."""
-        await self._snapshots.keep_touched(backup_id, touched)
-
-    async def touched(self, backup_id: int) -> bytes | None:
-        """What `keep_touched` has kept; None when nothing: the restore is under way, or was killed."""
-        return await self._snapshots.touched(backup_id)
-
     async def create_job(
         self,
         connection: Connection | None,
@@ -348,19 +336,3 @@ class Store:
                 raise StoreError(f"setting {key} does not fit in JSON: {exc}") from exc
             await connection.execute(_SET_SETTING, key, text)
         return value
-
-
-async def _prepare(connection: asyncpg.Connection, target: Target, may_migrate: bool) -> None:
-    """Check what the store relies on, and the schema."""
-    with translated(target.description):
-        encoding = await connection.fetchval("SHOW server_encoding")
-    if encoding != "UTF8":
-        raise StoreError(f"{target.description} has encoding {encoding}: it must be UTF8")
-    server = connection.get_server_version()
-    if server.major < _OLDEST_SERVER:
-        raise StoreError(f"{target.description} is PostgreSQL {server.major}: it must be {_OLDEST_SERVER} or newer")
-    migrations = read_migrations(migrations_dir())
-    if may_migrate:
-        await migrate(connection, migrations, views_file().read_text("utf-8"))
-    elif missing := await pending(connection, migrations):
-        raise StoreError(f"{target.description} lacks migration {missing[0]}: start the service, or migrate it")

@@ -169,6 +169,7 @@ class FakeStore:
         self.status = FakeStatus()
         self.settings: dict[str, Any] = {}
         self.backup = 0
+        self.backups = self
         self.listeners: list[Callable[..., None]] = []
         self.keys = FakeKeys()
 
@@ -182,7 +183,8 @@ class FakeStore:
     async def reference(self) -> None:
         self._check()
 
-    async def last_backup(self) -> int:
+    async def last(self) -> int:
+        """Of its backups."""
         self._check()
         return self.backup
 

@@ -162,7 +162,7 @@ async def test_undo_of_a_killed_restore_takes_every_pv_for_written(rig: Rig) -> 
     await put("R:A", 5)
     await put("R:B", 6)
     done = await restore(rig, snapshot_id)
-    assert await rig.store.touched(done.backup_id) == bytes([Touched.YES, Touched.YES])
+    assert await rig.store.backups.touched(done.backup_id) == bytes([Touched.YES, Touched.YES])
     async with rig.store.transaction() as connection:
         await connection.execute("DELETE FROM restore_touched")
     await put("R:B", 7)
@@ -186,7 +186,7 @@ async def test_the_backup_that_undo_needs_cannot_be_deleted(rig: Rig) -> None:
     second = await restore(rig, snapshot_id)
     with pytest.raises(RefusedError, match="is the backup of the last restore: UNDO needs it"):
         await rig.store.delete_snapshot(second.backup_id)
-    assert await rig.store.last_backup() == second.backup_id
+    assert await rig.store.backups.last() == second.backup_id
     await rig.store.delete_snapshot(first.backup_id)
     flags = {s.id: s.flags for s in (await rig.store.snapshots())[0]}
     assert flags == {snapshot_id: "", second.backup_id: "AU"}

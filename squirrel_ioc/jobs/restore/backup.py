@@ -65,6 +65,6 @@ async def keep_touched(run: Run) -> None:
     if not run.backup_id:
         return
     try:
-        await run.job.store.keep_touched(run.backup_id, run.ledger.touched[run.backed_up].tobytes())
+        await run.job.store.backups.keep_touched(run.backup_id, run.ledger.touched[run.backed_up].tobytes())
     except StoreError as error:
         log.warning("which PVs of backup %d were written could not be stored: %s", run.backup_id, error)

@@ -49,7 +49,7 @@ async def to_undo(store: Store, backup: Snapshot) -> tuple[Frame, Undone]:
         snapshot_id = int((await store.job_request(job.id))["snapshot_id"])
         subject = f"undo of the {job.title} by {job.user}@{job.host} at {_local(job)}"
     frame = await store.load_frame(backup.id)
-    kept = await store.touched(backup.id)
+    kept = await store.backups.touched(backup.id)
     if kept is None:  # its service died: any of them may have been written
         return frame, Undone(snapshot_id, subject, np.full(len(frame), Touched.MAYBE, np.uint8))
     touched = np.frombuffer(kept, np.uint8)
