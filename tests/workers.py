@@ -38,8 +38,8 @@ SLOW_S = 0.3
 
 COMMON = """
 record(stringout, "{r}STR") {{ field(VAL, "{r}äöü") field(PINI, "YES") }}
-record(waveform, "{r}WF") {{ field(FTVL, "DOUBLE") field(NELM, "8") }}
-record(waveform, "{r}WS") {{ field(FTVL, "STRING") field(NELM, "3") }}
+record(waveform, "{r}WF") {{ field(FTVL, "DOUBLE") field(NELM, "8") field(PINI, "YES") }}
+record(waveform, "{r}WS") {{ field(FTVL, "STRING") field(NELM, "3") field(PINI, "YES") }}
 record(mbbo, "{r}EN") {{ field(ZRST, "Zero") field(ONST, "{r}One") field(TWST, "Two") field(VAL, "1") }}
 record(ao, "{r}NAN") {{ field(VAL, "NaN") field(PINI, "YES") }}
 record(longout, "{r}LONG") {{ field(VAL, "-2147483648") field(PINI, "YES") }}

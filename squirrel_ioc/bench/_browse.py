@@ -43,6 +43,7 @@ def browse_rows(m: Measurements, rig: Rig, service: Service) -> None:
             "fill_store", timeout_s=FILL_S, state_dir=str(rig.folder / "state"), snapshots=SNAPSHOTS, listed=LISTED
         )
     ]
+    service.put("LIST:AUTO", 1)
     service.wait_for("LIST:TOTAL", LISTED)
     client = rig.peer("client", service.addr_list)
     _list_rows(m, service)

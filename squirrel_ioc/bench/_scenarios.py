@@ -121,10 +121,12 @@ class Bench:
         m.measure("snapshot", "Snapshot", lambda _: snapshot(service, rig.count), m.times, SNAPSHOT)
         m.measure("size", "Stored size of a snapshot", lambda _: self._stored(service), 1, SIZE, "MB")
         if rig.count > HUNDRED:
+            service.put("SNAP:STICKY", 1)
             service.put("SNAP:FILTER", f"{PREFIX}0000??", text=True)
             few = f"Snapshot of {HUNDRED} PVs by filter"
             m.measure("snapshot_100", few, lambda _: snapshot(service, HUNDRED), m.times, SNAPSHOT_100)
             service.put("SNAP:FILTER", "", text=True)
+            service.put("SNAP:STICKY", 0)
 
     def _stored(self, service: Service) -> float:
         return float(self._rig.stored_bytes(service, int(service.one("SNAP:ID")))) / 1e6

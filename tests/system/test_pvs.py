@@ -48,6 +48,7 @@ async def test_the_running_service_follows(service: Running) -> None:
     await pvs("tag", "rename", "Area=L1", "Area=LI01")
     await pvs("set", f"{P}0", "--read-only")
     await service.wait_for("PVS:READONLY", 1)
+    assert await service.put("SNAP:FILTER", "@L1", datatype=aioca.DBR_CHAR_STR)
     assert not await service.put("SNAP:NOW", "none of these any more", datatype=aioca.DBR_CHAR_STR)
     assert "matches no PV" in await service.text("SNAP:MSG")
     await pvs("remove", f"{P}1", f"{P}2")
