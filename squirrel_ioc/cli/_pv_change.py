@@ -87,7 +87,9 @@ def named_or_meant(names: Sequence[str] | None, selection: str | None) -> Callab
     from squirrel_ioc.errors import UnknownPvError
     from squirrel_ioc.model.catalogue import Catalogue
     from squirrel_ioc.model.inventory import few
+    from squirrel_ioc.model.pv_names import canonical
 
+    names = [canonical(name) for name in names or ()]
     if bool(names) == (selection is not None):
         raise typer.BadParameter("give the names of PVs, or --filter with a selection")
 
@@ -95,9 +97,9 @@ def named_or_meant(names: Sequence[str] | None, selection: str | None) -> Callab
         if selection is not None:
             return meant(Catalogue.of(inventory.entries), selection)
         known = inventory.by_name()
-        if unknown := [name for name in names or () if name not in known]:
+        if unknown := [name for name in names if name not in known]:
             raise UnknownPvError(f"no setpoint of the catalogue: {few(unknown)}")
-        return [known[name] for name in names or ()]
+        return [known[name] for name in names]
 
     return find
 
@@ -106,12 +108,14 @@ def fields(**texts: str | None) -> dict[str, Any]:
     """Fields of an entry, from options; those not given (None) are not among them. Raises BadParameter."""
     from squirrel_ioc.formats.catalogue import pv_problem, read_fields
     from squirrel_ioc.model.catalogue import Entry
+    from squirrel_ioc.model.pv_names import canonical
 
     default = Entry("")
     given = {name: text.strip() for name, text in texts.items() if text is not None}
     cleared = {name: getattr(default, name) for name, text in given.items() if text in ("", CLEAR)}
     written = {name: text for name, text in given.items() if name not in cleared}
     readback = written.pop("readback", None)
+    readback = None if readback is None else canonical(readback)
     if readback is not None and (problem := pv_problem(readback)) is not None:
         raise typer.BadParameter(f"readback: {problem}")
     try:

@@ -153,7 +153,9 @@ def add_pvs(
 ) -> None:
     """Take up PVs. Those that were in the catalogue once come back as they were, but for the options given."""
     from squirrel_ioc.formats.catalogue import pv_problem
+    from squirrel_ioc.model.pv_names import canonical
 
+    names = list(map(canonical, names))
     if bad := [problem for name in names if (problem := pv_problem(name)) is not None]:
         raise typer.BadParameter("; ".join(bad))
     values = fields(

@@ -29,10 +29,13 @@ from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._rows import Row, double_text, number_text, plain_nan, rows, texts
 from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import Dbf, State
 
 __all__ = ["read", "write"]
 
+_VERSION = re.compile(r"#\s?(?:save/restore|autosave)\s+[VR](\d+)[.-](\d+)")
+_FIRST_WITH_END = (1, 8)
 _DATE = re.compile(r"(\d{6}-\d{6})\s*$")
 _ARRAY = "@array@"
 _UNCONNECTED = frozenset(["Search Issued", "Not Connected"])
@@ -65,7 +68,7 @@ def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
 
 class _Reader:
     def __init__(self, name: str, problems: Problems, options: ReadOptions) -> None:
-        self.rows = ValueRows(name, problems, options)
+        self.rows = ValueRows(name, problems, options, last_wins=True)
         self.taken: datetime | None = None
         self._name = name
         self._problems = problems
@@ -75,7 +78,9 @@ class _Reader:
 
     def read(self, lines: Iterator[tuple[int, str]]) -> None:
         number = 0
+        has_end_mark = False
         for number, raw in lines:
+            has_end_mark |= _has_end_mark(raw)
             text = self._expand(number, raw)
             if text is None or not text.strip():
                 continue
@@ -83,11 +88,14 @@ class _Reader:
                 if any(after.strip() for _, after in lines):
                     self.rows.warnings.note("what follows <END> is ignored")
                 return
-            if text.startswith("#"):
-                self._comment(number, text, lines)
+            if text.lstrip().startswith("#"):
+                self._comment(number, text.lstrip(), lines)
             elif not text.startswith("!"):
                 self._value(number, text.lstrip(), lines)
-        self._problems.add(self._name, number, "no <END>: the file was not written to its end")
+        if has_end_mark:
+            self._problems.add(self._name, number, "no <END>: the file was not written to its end")
+        else:
+            self.rows.warnings.note("no <END>, which came with version 1.8: nothing tells whether the file is whole")
 
     def _expand(self, number: int, text: str) -> str | None:
         if self._macros is None:
@@ -110,13 +118,14 @@ class _Reader:
             self._whole_array(number, rest, lines)
         likely = rest.strip() in _UNCONNECTED or _FIELD.fullmatch(name) is not None
         if name and likely:
-            self.rows.comment(name, number)
+            self.rows.comment(canonical(name), number)
 
     def _value(self, number: int, text: str, lines: Iterator[tuple[int, str]]) -> None:
         name = text.split(None, 1)[0]
         value = text[len(name) + 1 :]
         if value.startswith(_ARRAY):
             value = self._whole_array(number, value, lines)
+        name = canonical(name)
         if not self.rows.new(name, number, value):
             return
         try:
@@ -147,6 +156,12 @@ class _Reader:
                 )
             closed, quoted = _scan(following[1], quoted=quoted)
         return "".join(parts)
+
+
+def _has_end_mark(header: str) -> bool:
+    """Whether this line is the header of a version that ends its files with <END>: 1.8 and later."""
+    match = _VERSION.match(header)
+    return match is not None and (int(match[1]), int(match[2])) >= _FIRST_WITH_END
 
 
 def _scan(text: str, *, quoted: bool) -> tuple[bool, bool]:

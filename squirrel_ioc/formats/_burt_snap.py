@@ -30,6 +30,7 @@ from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._rows import rows
 from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import State
 
 __all__ = ["START", "read", "write"]
@@ -39,6 +40,9 @@ _END = "--- End BURT header"
 _FIELD = re.compile(r"(Time|Login ID|Eff +UID|Group ID|Keywords|Comments|Type|Directory|Req File)\s*:?\s*(.*?)\s*")
 _TIME = re.compile(r"(?:[A-Z][a-z]{2} )?([A-Z][a-z]{2}) +(\d\d?) (\d\d):(\d\d):(\d\d) (?:[A-Z]{2,5} )?(\d{4})")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_FLAGGED = re.compile(r"(\S+)\s+([01]|0x[0-9a-fA-F]+)\s*")
+"""A text, and the flag that LIGO's SDF writes after every value: whether it is monitored."""
+
 _LINE = re.compile(r"[ \t]*(?:(RON|RO|WO|-)[ \t]+)?([^ \t]+)[ \t]+(\d{1,9})(?:[ \t](.*))?", re.DOTALL)
 
 
@@ -69,6 +73,7 @@ def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
 class _Reader:
     def __init__(self, name: str, problems: Problems, options: ReadOptions) -> None:
         self.rows = ValueRows(name, problems, options)
+        self._flags = False
         self.fields: dict[str, str] = {}
         self.read_only: list[str] = []
         self._name = name
@@ -123,7 +128,7 @@ class _Reader:
             if match is None:
                 self._problems.add(self._name, number, "a line is [RO|RON|WO] PV count value")
                 continue
-            tag, name, count, value = match[1], match[2], int(match[3]), match[4] or ""
+            tag, name, count, value = match[1], canonical(match[2]), int(match[3]), match[4] or ""
             if self.rows.new(name, number, value):
                 self._value(number, tag, name, count, value)
 
@@ -133,6 +138,11 @@ class _Reader:
         except ValueError as e:
             self._problems.add(self._name, number, f"{name}: {e}")
             return
+        if count == 1 and rest:
+            self._flags = True
+        elif self._flags and (flagged := _FLAGGED.fullmatch(value)) is not None:
+            cell, rest = scalar_cell(flagged[1], count, self._encoding)
+            rest = flagged[2]
         if rest:
             self.rows.warnings.add("further words after the value are ignored", name)
         if tag in ("RO", "RON", "-"):

@@ -9,6 +9,7 @@ from typing import Any
 from squirrel_ioc.errors import CatalogueError
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.model.catalogue import Entry, Verify
+from squirrel_ioc.model.pv_names import canonical
 
 __all__ = ["FIELDS", "MAX_PROBLEMS", "Rows", "Tags", "add_tag", "parse_tags", "pv_problem"]
 
@@ -163,6 +164,7 @@ class Rows:
         A row with a readback alone is a PV that is read and never written, as in squirrel-backend.
         """
         before = self._count
+        fields = {key: canonical(text) if key in ("setpoint", "readback") else text for key, text in fields.items()}
         setpoint, readback = fields.get("setpoint", ""), fields.get("readback", "")
         values: dict[str, Any] = {}
         for key, text in fields.items():
@@ -203,6 +205,4 @@ class Rows:
 
 def pv_problem(name: str) -> str | None:
     """Why a catalogue cannot have a PV of this name; None when it can."""
-    if "://" in name:
-        return f"{name[:40]!r}: only Channel Access is spoken, give the plain name of the PV"
     return name_problem(name)

@@ -120,10 +120,13 @@ class Columns:
         self._append(name, (state, Dbf.NONE, 0, -1, -1, 0, np.nan, 0))
 
     def fill(self, row: int, cell: Cell) -> None:
-        """Give a value to a row that was added without one."""
+        """Give another value to a row, or the first one to a row that was added without."""
         meta, count, number, raw = cell
+        at = bisect_left(self._side_row, row)
+        if self._side_row[at : at + 1] == [row]:
+            self.value_bytes -= len(self._side[at])
+            del self._side_row[at], self._side[at]
         if raw is not None:
-            at = bisect_left(self._side_row, row)
             self._side_row.insert(at, row)
             self._side.insert(at, raw)
             self.value_bytes += len(raw)

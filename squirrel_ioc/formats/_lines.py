@@ -18,6 +18,9 @@ from squirrel_ioc.formats._protocol import Limits
 __all__ = ["open_regular", "read_lines", "read_head"]
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_REMARKS = (b"#", b"%", b"!")
+"""What begins a remark in the formats: whatever bytes one has do no harm."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -78,7 +81,10 @@ def read_lines(
         try:
             text = raw.decode(encoding, "surrogateescape" if any_bytes else "strict")
         except UnicodeDecodeError as e:
-            reason = f"byte 0x{raw[e.start]:02x} at column {e.start + 1} is no {encoding} text"
-            problems.add(name, number, reason)
-            continue
+            if raw.lstrip().startswith(_REMARKS):
+                text = raw.decode(encoding, "replace")
+            else:
+                reason = f"byte 0x{raw[e.start]:02x} at column {e.start + 1} is no {encoding} text"
+                problems.add(name, number, f"{reason}: say what the file is written in, --encoding latin-1")
+                continue
         yield number, text

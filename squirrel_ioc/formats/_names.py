@@ -21,6 +21,10 @@ def name_problem(name: str) -> str | None:
         return "the name of the PV is empty"
     if len(name) > MAX_PV_NAME:
         return f"{name[:MAX_PV_NAME]}... is longer than {MAX_PV_NAME} characters"
+    if "://" in name:
+        return f"{name}: only Channel Access is spoken, give the plain name of the PV"
+    if "*" in name or "?" in name:
+        return f"{name}: wildcards are for filters; list the PVs by their names, and select them by tags"
     if "$(" in name or "${" in name:
         return f"{name}: a macro that nobody has defined"
     if not _NAME.fullmatch(name):

@@ -33,8 +33,11 @@ class Header:
                 break
             if text.startswith("#"):
                 content = text[1:].strip()
+                named = content.split(": ", 1)
                 if content in _TAGS:
                     tag = content
+                elif len(named) == 2 and f"{named[0]}:" in _TAGS:  # as CS-Studio wrote it
+                    self._under.setdefault(f"{named[0]}:", []).append(named[1].strip())
                 else:
                     self._under.setdefault(tag, []).append(content)
             elif text.strip():

@@ -25,6 +25,7 @@ from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import ReadOptions, SnapshotFile
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import State
 
 __all__ = ["read"]
@@ -111,7 +112,8 @@ class _Reader:
                 continue
             cells = self._cells(number, text, len(columns), usual=usual)
             if cells is not None:
-                self._row(number, _Cells(*[cells[i] if i >= 0 else "" for i in order]))
+                row = _Cells(*[cells[i] if i >= 0 else "" for i in order])
+                self._row(number, row._replace(pv=canonical(row.pv), readback=canonical(row.readback)))
 
     def _cells(self, number: int, text: str, width: int, *, usual: bool) -> Sequence[str] | None:
         if usual and not text.startswith('"') and (usual_cells := _usual_cells(text)) is not None:

@@ -28,6 +28,7 @@ from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._rows import Row, plain_nan, rows, texts
 from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta, State
 
 __all__ = ["read", "write"]
@@ -113,7 +114,7 @@ class _Reader:
     def _line(self, number: int, text: str) -> None:
         name, comma, value = text.partition(",")
         try:
-            name = self._macros.expand(name.rstrip())
+            name = canonical(self._macros.expand(name.rstrip()))
         except MacroError as e:
             self._problems.add(self._name, number, str(e))
             return
@@ -124,9 +125,11 @@ class _Reader:
             cell = self._cell(value) if comma and value else None
         except RecursionError:
             self._problems.add(self._name, number, f"{name}: elements within elements")
+        except json.JSONDecodeError as e:
+            self._problems.add(self._name, number, f"{name}: no JSON: {e}")
         except ValueError as e:
-            reason = f"no JSON: {e}" if isinstance(e, json.JSONDecodeError) else str(e)
-            self._problems.add(self._name, number, f"{name}: {reason}")
+            self.rows.warnings.note(f"line {number}: {name}: {e}; left without a value")
+            self.rows.columns.add_missing(name, State.ERROR)
         else:
             if cell is None:
                 self.rows.columns.add_missing(name, State.DISCONNECTED)

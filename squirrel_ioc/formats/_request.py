@@ -14,6 +14,7 @@ from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import CatalogueFile, ReadOptions
 from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.pv_names import canonical
 
 __all__ = ["Place", "RequestReader"]
 
@@ -83,6 +84,7 @@ class RequestReader(ABC):
 
     def add(self, place: Place, name: str, *, read_only: bool = False) -> None:
         """Take a PV."""
+        name = canonical(name)
         if (reason := name_problem(name)) is not None:
             self.problem(place, reason)
         elif name in self._entries:

@@ -92,7 +92,8 @@ def texts(row: Row) -> Sequence[bytes]:
 def double_text(value: float) -> str:
     """The shortest decimal text that is this double again: as autosave writes it ("%.14g") where that is enough."""
     text = f"{value:.14g}"
-    return text if float(text) == value or value != value else repr(value)
+    # A whole number without its ".0", which autosave does not take for one.
+    return text if float(text) == value or value != value else repr(value).removesuffix(".0")
 
 
 def float_text(value: float) -> str:

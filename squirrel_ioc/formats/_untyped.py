@@ -16,10 +16,10 @@ class ValueRows:
     """The rows of a file of values, with the line each came from.
 
     A PV that is given twice with the same text is taken once, with a warning: request files that overlap make such
-    files. With two different values the file is wrong.
+    files. With two different values the file is wrong; or, with `last_wins`, the last one is taken.
     """
 
-    def __init__(self, file: str, problems: Problems, options: ReadOptions) -> None:
+    def __init__(self, file: str, problems: Problems, options: ReadOptions, *, last_wins: bool = False) -> None:
         self.columns = Columns()
         self.warnings = Losses()
         self._file = file
@@ -27,6 +27,8 @@ class ValueRows:
         self._options = options
         self._seen: dict[str, tuple[int, str]] = {}
         self._commented: dict[str, int] = {}
+        self._last_wins = last_wins
+        self._row: dict[str, int] = {}
 
     def comment(self, name: str, line: int) -> None:
         """A line that is commented out: its PV has no value, unless another line gives it one."""
@@ -38,10 +40,12 @@ class ValueRows:
 
     def put(self, name: str, cell: Cell) -> None:
         """Add the value of a new PV."""
-        row = self._commented.pop(name, None)
+        row = self._commented.pop(name, self._row.get(name))
         if row is None:
+            self._row[name] = len(self.columns)
             self.columns.add(name, cell)
         else:
+            self._row[name] = row
             self.columns.fill(row, cell)
 
     def new(self, name: str, line: int, text: str) -> bool:
@@ -51,6 +55,10 @@ class ValueRows:
             return True
         if name in self._seen:
             first, before = self._seen[name]
+            if self._last_wins and before != text:
+                self.warnings.add("given again, the last value is taken", name)
+                self._seen[name] = (line, text)
+                return True
             if before == text:
                 self.warnings.add("given twice with the same value", name)
             else:

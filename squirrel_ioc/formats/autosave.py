@@ -28,6 +28,9 @@ __all__ = ["Autosave", "list_losses"]
 _SAV_HEADER = re.compile(rb"# ?(save/restore|autosave)\b.*[VR]\d")
 _SAV_SUFFIX = re.compile(r"\.(sav[B0-9]?|cfg|savB?\.bu|sav_\d{6}-\d{6})$")
 _FILE = re.compile(r'\s*file[\s"]+([^\s"#]+)"?(.*)', re.DOTALL)
+_IGNORED_LINE = re.compile(rb"^\s*(//|/\*|[~*=])", re.MULTILINE)
+_REMARK = re.compile(r"(?:^|\s)#")
+_SECTION = re.compile(r"\[\w+\]")
 _FILE_LINE = re.compile(rb'^\s*file[\s"]+\S+', re.MULTILINE)
 
 
@@ -46,10 +49,11 @@ class Autosave:
             return Guess(0.95, Kind.SNAPSHOT)
         if _SAV_SUFFIX.search(name):
             return Guess(0.7, Kind.SNAPSHOT)
+        if name.endswith(".req"):
+            clear = _FILE_LINE.search(head) or _IGNORED_LINE.search(head)
+            return Guess(0.91 if clear else 0.5, Kind.CATALOGUE)
         if re.search(rb"^<END>", head, re.MULTILINE):
             return Guess(0.6, Kind.SNAPSHOT)
-        if name.endswith(".req"):
-            return Guess(0.9 if _FILE_LINE.search(head) else 0.5, Kind.CATALOGUE)
         return NO
 
     def read_catalogue(self, path: Path, options: ReadOptions) -> CatalogueFile:
@@ -69,6 +73,8 @@ class Autosave:
                 losses.left_out("read-only, and autosave writes all it has", entry.setpoint)
             elif (problem := name_problem(entry.setpoint)) is not None:
                 losses.left_out(problem, entry.setpoint)
+            elif not _begins_a_line(entry.setpoint):
+                losses.left_out("autosave ignores lines that begin so", entry.setpoint)
             else:
                 sink(entry.setpoint + "\n")
         list_losses(losses, entries)
@@ -89,6 +95,11 @@ def list_losses(losses: Losses, entries: Sequence[Entry], *, readbacks: bool = T
             losses.note(f"the format has no {field.replace('_', ' ')} (it is set of {count} PV{'s' * (count != 1)})")
 
 
+def _begins_a_line(name: str) -> bool:
+    """Whether autosave takes a line that begins with this name for one with a PV."""
+    return name[0] == "$" or (name[0].isascii() and name[0].isalnum())
+
+
 class _Request(RequestReader):
     def lines(self, place: Place, lines: Iterator[tuple[int, str]]) -> None:
         for _, raw in lines:
@@ -98,11 +109,18 @@ class _Request(RequestReader):
             if text is None or not text.strip():
                 continue
             name = text.split(None, 1)[0]
+            if _SECTION.fullmatch(name) is not None:
+                reason = f"{name} begins a section: this is a configuration (of saveData, say), no list of PVs"
+                self.problems.fatal(place.name, place.line, reason)
             if name.startswith("file") and (match := _FILE.fullmatch(text)) is not None:
-                macros = self._definitions(place, match[2])
+                macros = self._definitions(place, _REMARK.split(match[2], maxsplit=1)[0])
                 if macros is not None:
                     self.include(place, match[1], macros)
-            elif not name.startswith("#"):
+            elif name == "file":
+                self.losses.note(f"{place.name}:{place.line}: an include that names no file is ignored")
+            elif not _begins_a_line(name):
+                self.losses.add("autosave ignores lines that begin like this one", name)
+            else:
                 if len(text.split()) > 1 and not text.split()[1].startswith("#"):
                     self.losses.add("text after the name of the PV is ignored", name)
                 self.add(place, name)

@@ -23,6 +23,7 @@ from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats.autosave import list_losses
 from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.model.pv_names import canonical
 
 __all__ = ["Phoebus"]
 
@@ -114,7 +115,7 @@ class _Configuration:
             self._entry(number, dict(zip(columns, cells, strict=False)))
 
     def _entry(self, number: int, cells: dict[str, str]) -> None:
-        name, readback = cells.get("PV", ""), cells.get("READBACK", "")
+        name, readback = canonical(cells.get("PV", "")), canonical(cells.get("READBACK", ""))
         read_only = _FLAGS.get(cells.get("READ_ONLY", "").lower())
         problem = name_problem(name) or (name_problem(readback) if readback else None)
         if problem is not None:

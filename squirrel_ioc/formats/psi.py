@@ -7,6 +7,8 @@ Request file: first, perhaps, a JSON object for the tool's windows (labels, filt
 then a PV a line, up to a comma; `#`, `data{` and `}` begin lines without meaning; `!file,"A=B,C=D"` includes a file of
 the same folder with macros, of which the included file sees these alone, unless ReadOptions.inherit_macros.
 
+Request files in YAML or JSON have `pvs: {list: [{name: ...}]}` and `include: [{name: ..., macros: [{...}]}]`.
+
 Saved file: see `_psi_snap`.
 """
 
@@ -16,6 +18,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from squirrel_ioc.formats import _psi_snap
 from squirrel_ioc.formats._macros import MacroError, parse_macros
@@ -25,11 +30,16 @@ from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadO
 from squirrel_ioc.formats._request import Place, RequestReader
 from squirrel_ioc.formats.autosave import list_losses
 from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.yaml_depth import NESTED, too_deep_at
 
 __all__ = ["Psi"]
 
 _SAVED_LINE = re.compile(rb'^[^\s,#]+,(\{"val"|[\["]|-?\d)', re.MULTILINE)
 _INCLUDE_LINE = re.compile(rb"^\s*!\S", re.MULTILINE)
+_STRUCTURED = (".yaml", ".yml", ".json")
+_STRUCTURED_HEAD = re.compile(
+    rb"""^\s*\{?\s*["']?(pvs["']?\s*:\s*(\{|\n\s+(defaults|list)\s*:)|include["']?\s*:)""", re.MULTILINE
+)
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]')
 _HEADER_CHARS = 1 << 20
 
@@ -47,6 +57,8 @@ class Psi:
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
         if re.match(rb"#\s*\{", start):
             return Guess(0.9, Kind.SNAPSHOT)
+        if name.endswith(_STRUCTURED):
+            return Guess(0.85, Kind.CATALOGUE) if _STRUCTURED_HEAD.search(head) else NO
         if name.endswith(".req"):
             clear = start.startswith((b"{", b"data{")) or _INCLUDE_LINE.search(head)
             return Guess(0.9 if clear else 0.4, Kind.CATALOGUE)
@@ -82,8 +94,16 @@ class Psi:
         return _psi_snap.write(sink, snapshot)
 
 
+def _items(value: Any) -> list[Any]:
+    """A list; one thing alone is a list of one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 class _Request(RequestReader):
     def lines(self, place: Place, lines: Iterator[tuple[int, str]]) -> None:
+        if place.name.endswith(_STRUCTURED):
+            self._structured(place, "\n".join(text for _, text in lines))
+            return
         for _, raw in self._after_header(place, lines):
             text = raw.strip()
             if not text or text.startswith(("#", "data{", "}")):
@@ -92,6 +112,38 @@ class _Request(RequestReader):
                 self._include(place, text)
             elif (name := self.expand(place, text.split(",", 1)[0].rstrip())) is not None:
                 self.add(place, name)
+
+    def _structured(self, place: Place, text: str) -> None:
+        """A request file in YAML or JSON, which is YAML, too."""
+        place.line = 1
+        if (line := too_deep_at(text)) is not None:
+            self.problems.fatal(place.name, line, NESTED)
+        try:
+            content = yaml.load(text, yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            self.problems.fatal(place.name, None, f"no YAML or JSON: {str(error).splitlines()[0]}")
+        content = content if isinstance(content, dict) else {}
+        listed = content.get("pvs")
+        for item in _items(listed.get("list") if isinstance(listed, dict) else listed):
+            name = item.get("name") if isinstance(item, dict) else item
+            if not isinstance(name, str):
+                self.problem(place, f"{str(item)[:40]!r} has no name of a PV")
+            elif (expanded := self.expand(place, name)) is not None:
+                self.add(place, expanded)
+        for item in _items(content.get("include")):
+            self._include_item(place, item)
+
+    def _include_item(self, place: Place, item: Any) -> None:
+        """A file, once with each of its sets of macros."""
+        name = item.get("name") if isinstance(item, dict) else item
+        if not isinstance(name, str):
+            self.problem(place, f"{str(item)[:40]!r} has no name of a file")
+            return
+        for macros in _items(item.get("macros") if isinstance(item, dict) else None) or [{}]:
+            if isinstance(macros, dict):
+                self.include(place, name, {str(key): str(value) for key, value in macros.items()})
+            else:
+                self.problem(place, f"{name}: {str(macros)[:40]!r} are no macros")
 
     def _after_header(self, place: Place, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         """The lines that follow the JSON object at the beginning, if there is one."""

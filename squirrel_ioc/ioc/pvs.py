@@ -23,6 +23,7 @@ from squirrel_ioc.ioc.pv import now
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.inventory import few
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.selection import EVERYTHING, LiveFlags, Selection, parse
 
 __all__ = ["MAX_NAMES_BYTES", "SETTLE_S", "IocsGroup", "PvsGroup"]
@@ -251,7 +252,7 @@ def _match(wanted: Selection, catalogue: Catalogue, flags: LiveFlags) -> list[st
 
 def _names(written: str) -> list[str]:
     """The names in a text, between blanks, commas and line ends. Raises RefusedError."""
-    names = [name for name in _SEPARATORS.split(written) if name]
+    names = [canonical(name) for name in _SEPARATORS.split(written) if name]
     if not names:
         raise RefusedError("no names are given")
     if bad := [reason for name in names if (reason := pv_problem(name)) is not None]:

@@ -31,6 +31,7 @@ from squirrel_ioc.jobs.file_types import check_texts, live_types
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.inventory import few
 from squirrel_ioc.model.job import FileResult, ImportRequest
 from squirrel_ioc.model.snapshot import IMPORT, NewSnapshot
 from squirrel_ioc.model.values import Meta, State
@@ -202,6 +203,9 @@ def _unkept(file: SnapshotFile, catalogue: Catalogue, warnings: list[str]) -> No
     if others := file.attributes.keys() - ATTRIBUTES:
         warnings.append(f"not kept: {', '.join(sorted(others))}")
     ours = {e.setpoint: e.readback for e in catalogue.entries}
+    setpoints = file.frame.channels.names[: file.frame.channels.setpoints]
+    if unknown := [name for name in setpoints if name not in ours]:
+        warnings.append(f"no setpoint of the catalogue, no restore will write them: {few(unknown)}")
     other = sum(1 for setpoint, readback in file.readbacks.items() if ours.get(setpoint) != readback)
     if other:
         warnings.append(f"{other} readbacks belong to setpoints as the catalogue says, not as the file does")

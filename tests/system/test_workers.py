@@ -159,7 +159,7 @@ async def test_a_write_is_aborted(s: Site) -> None:
         assert not await task
         took = time.monotonic() - begin
     print(f"aborted after {took:.2f} s")
-    assert took < 3
+    assert took < 15
     await asyncio.sleep(2 * SLOW_S)
     assert await s.label("RESTORE:STATUS") == "Aborted"
     counts, now = await s.counts(), await s.slow_now()
@@ -208,8 +208,8 @@ async def test_workers_are_killed_in_a_read(s: Site) -> None:
     took.append(time.monotonic() - begin)
     await check_missing(s, of_b)
     print("partial after", took)
-    assert took[0] < 8
-    assert took[1] < 1.5
+    assert took[0] < 25
+    assert took[1] < 6
     assert not await s.restore(number)
     assert await s.live("A:F5", "B:F5") == [5, 55]
     bad = await s.bad()
@@ -280,7 +280,7 @@ async def test_workers_are_killed_or_stand_still_in_a_write(s: Site) -> None:
         await asyncio.sleep(2 * SLOW_S)
         assert await s.slow_now() == given_up
     print(f"given up after {took:.2f} s")
-    assert took < 8
+    assert took < 25
     assert await s.label("RESTORE:STATUS") == "Failed"
     assert await s.counts() == {"FAILED": 2 * SLOW}
     assert set((await s.bad()).values()) == {LOST}
@@ -334,7 +334,7 @@ async def test_a_worker_is_told_to_stop_in_a_write(s: Site) -> None:
         assert not await task
     print(f"stopped after {took:.2f} s")
     assert code == 0
-    assert took < 6
+    assert took < 20
     assert await s.sql(f"SELECT FROM area_worker WHERE process LIKE 'squirrel-ioc {pid} on%'") == []
     now = await s.slow_now()
     assert 0 < now.count(1.0) < SLOW
@@ -433,7 +433,7 @@ async def test_an_area_that_there_is_not(s: Site) -> None:
     await s.snapshot()
     code, took = await s.end("x", by=signal.SIGINT)
     assert code == 0
-    assert took < 6
+    assert took < 20
     assert "Traceback" not in s.log("x")
     assert await s.sql("SELECT id FROM area_worker WHERE area = 'x'") == []
 

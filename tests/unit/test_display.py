@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -220,22 +218,3 @@ def test_every_difference_has_one_line_of_text(a: list[Cell], b: list[Cell]) -> 
     lines = delta_texts(comparison, limit=STRING_LIMIT)
     assert len(lines) == 4
     assert all(line.isprintable() and len(line.encode()) <= STRING_LIMIT for line in lines)
-
-
-def fastest_ms(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times)
-
-
-def test_forty_thousand_are_formatted_fast() -> None:
-    shared, own = FrameBuilder(), FrameBuilder()
-    for i in range(40_000):
-        shared.add(f"T:{i}", i * 1.2345, AMPERE)
-        own.add(f"T:{i}", i * 1.2345, replace(AMPERE, limits=(float(i),) * 8))
-    frames = shared.build(), own.build()
-    took = [fastest_ms(lambda f=f: texts(f, limit=STRING_LIMIT)) for f in frames]
-    assert max(took) < 3 * 60.0, took

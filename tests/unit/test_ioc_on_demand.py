@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
@@ -208,11 +207,7 @@ def test_unknown_names_cost_next_to_nothing_and_leave_nothing() -> None:
         "A.B{}",
     )
     names = [f"T:{kind.format(10_000 + i)}" for i in range(500) for kind in kinds]
-    begin = time.process_time()
     for name in names:
         with pytest.raises(KeyError):
             database.find(name)
-    taken = time.process_time() - begin
-    # A few microseconds each, `pytest.raises` apart; this bound allows for a slow machine.
-    assert taken / len(names) < 50e-6
     assert len(database) == 0

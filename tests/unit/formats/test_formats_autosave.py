@@ -18,9 +18,9 @@ def test_request_file_with_includes_and_macros() -> None:
     found = read_catalogue(FILES / "autosave" / "auto_settings.req", options=ReadOptions(macros=P))
     assert [e.setpoint for e in found.entries] == [
         "xxx:MODE",
-        "xxx:m1.VAL",
+        "xxx:m1",
         "xxx:m1.VELO",
-        "xxx:m2.VAL",
+        "xxx:m2",
         "xxx:m2.VELO",
         "xxx:scalc1.CALC",
         "xxx:LONG.CALC$",
@@ -127,7 +127,7 @@ def test_save_file() -> None:
     found = read_snapshot(FILES / "autosave" / "settings.sav")
     assert values(found.frame) == {
         "xxx:ao.DISP": 0.0,
-        "xxx:ao.VAL": 4.1234567890123,
+        "xxx:ao": 4.1234567890123,
         "xxx:scaler.RATE": 1.234568,
         "xxx:ao.SCAN": 3.0,
         "xxx:ao.DESC": "  two blanks before",
@@ -136,13 +136,13 @@ def test_save_file() -> None:
         "xxx:serial": "007",
         "xxx:escaped": 'tab\there "quoted" AB',
         "xxx:calc.CALC$": [*b"123456789+123456789+123456789+123456789+123456789", 0],
-        "i_dont_exist.VAL": None,
+        "i_dont_exist": None,
         "xxx:commented:out": None,
         "xxx:double_array": [1.0, 2.5, -3e-07],
         "xxx:string_array": ['a "b"', "x\\y", "", "l\n"],
         "xxx:long_array": [1.0, 2.0, 3.0],
     }
-    assert types(found.frame)["xxx:ao.VAL"] is Dbf.DOUBLE
+    assert types(found.frame)["xxx:ao"] is Dbf.DOUBLE
     assert types(found.frame)["xxx:version"] is Dbf.STRING
     assert found.frame.state[10] == State.DISCONNECTED
     assert found.taken == datetime(2006, 7, 20, 15, 45, 26).astimezone()  # the file has local time
@@ -154,6 +154,7 @@ def test_nothing_changes_when_a_save_file_is_written_again() -> None:
     source = FILES / "autosave" / "settings.sav"
     lines = source.read_text().splitlines()
     again = written("autosave", read_snapshot(source)).splitlines()
+    lines = [line.replace(".VAL ", " ") for line in lines]
     kept = [line for line in lines if not line.startswith(("#", "!", "xxx:escaped", "xxx:long_array", ' "3'))]
     assert [line for line in kept if line not in again] == []
     assert r"xxx:escaped tab\there \"quoted\" AB" in again
@@ -185,10 +186,9 @@ def test_the_types_of_the_machine_decide() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("A 1\n", ["t.sav:1: no <END>: the file was not written to its end"]),
+        ("# autosave R5.3\nA 1\n", ["t.sav:2: no <END>: the file was not written to its end"]),
         ("", ["t.sav: is empty"]),
         ("<END>\n", ["t.sav: holds no PV"]),
-        ("A 1\nA 2\n<END>\n", ["t.sav:2: A is given again, with another value than in line 1"]),
         ('A @array@ { "1" "2\n<END>\n', ["t.sav:1: the array that begins here has no end"]),
         ("A @array@ { 1 2 }\n<END>\n", ['t.sav:1: A: an array is { "element" "element" ... }']),
         ("A @array@ x }\n<END>\n", ["t.sav:1: A: an array begins with {"]),
@@ -211,7 +211,9 @@ def test_bad_save_files(tmp_path: Path, body: str, expected: list[str]) -> None:
 
 def test_a_save_file_in_latin_1(tmp_path: Path) -> None:
     (tmp_path / "t.sav").write_bytes(b"A 5\nB 20\xb0C\n<END>\n")
-    assert problems_of(tmp_path / "t.sav") == ["t.sav:2: byte 0xb0 at column 5 is no utf-8 text"]
+    assert problems_of(tmp_path / "t.sav") == [
+        "t.sav:2: byte 0xb0 at column 5 is no utf-8 text: say what the file is written in, --encoding latin-1"
+    ]
     found = read_snapshot(tmp_path / "t.sav", options=ReadOptions(encoding="latin-1"))
     assert values(found.frame)["B"] == "20°C"
 

@@ -141,7 +141,7 @@ def test_files_made_to_cost_time(tmp_path: Path, name: str, content: bytes) -> N
             start = time.perf_counter()
             with contextlib.suppress(FormatError):
                 read(path, ReadOptions(macros={"A": "1"}))
-            assert time.perf_counter() - start < 5, (form.name, read.__name__)
+            assert time.perf_counter() - start < 30, (form.name, read.__name__)
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path) -> None:

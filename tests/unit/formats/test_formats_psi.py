@@ -100,20 +100,31 @@ def test_the_header_and_values_come_back() -> None:
         (
             '#{}\nA,{"val": [1, [2]]}\nB,{"v": 1}\nC,[1, "a"]\nD,{"val": {}}\nE,[null]\nF,abc\nF,abd\nG\nG\n',
             [
-                "t.snap:2: A: an array of neither numbers nor texts",
-                't.snap:3: B: an object without "val"',
-                "t.snap:4: C: an array of neither numbers nor texts",
-                "t.snap:5: D: neither a number nor a text",
-                "t.snap:6: E: an array of neither numbers nor texts",
                 "t.snap:7: F: no JSON: Expecting value: line 1 column 1 (char 0)",
                 "t.snap:8: F is given again, with another value than in line 7",
             ],
         ),
-        ('#{}\nA,"a\\u0000b"\n', ["t.snap:2: A: a text has a NUL"]),
-        ("#{}\nA,123456789012345678901\n", ["t.snap:2: A: a whole number that no type of Channel Access can hold"]),
         ('#{}\nA,{"val": 1\n', ["t.snap:2: A: no JSON: Expecting ',' delimiter: line 1 column 10 (char 9)"]),
     ],
 )
 def test_bad_saved_files(tmp_path: Path, text: str, expected: list[str]) -> None:
     (tmp_path / "t.snap").write_text(text)
     assert problems_of(tmp_path / "t.snap", form="psi") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('A,{"val": [1, [2]]}', "an array of neither numbers nor texts"),
+        ('A,{"v": 1}', 'an object without "val"'),
+        ('A,[1, "a"]', "an array of neither numbers nor texts"),
+        ('A,{"val": {}}', "neither a number nor a text"),
+        ('A,"a\\u0000b"', "a text has a NUL"),
+        ("A,123456789012345678901", "a whole number that no type of Channel Access can hold"),
+    ],
+)
+def test_a_value_that_cannot_be_is_left_out_and_named(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "t.snap").write_text(f"#{{}}\n{line}\nB,2\n")
+    found = read_snapshot(tmp_path / "t.snap")
+    assert values(found.frame) == {"A": None, "B": 2}
+    assert found.warnings == [f"line 2: A: {reason}; left without a value"]

@@ -176,6 +176,8 @@ def test_names_come_back(
     entries = [Entry(name, read_only=flag) for name, flag in zip(names, flags, strict=False)]
     warnings = write_catalogue(path, entries, form)
     kept = entries if form in ("burt", "phoebus") else [e for e in entries if not e.read_only]
+    if form == "autosave":  # which ignores lines that begin otherwise
+        kept = [e for e in kept if e.setpoint[0].isalnum()]
     assert left_out(warnings) == len(entries) - len(kept)
     if kept:
         assert read_catalogue(path, form).entries == kept
