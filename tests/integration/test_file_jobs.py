@@ -128,11 +128,11 @@ async def test_the_last_files_are_shown_again_after_a_restart(
         assert before[0][0] == "Partial"
     async with file_rig(store, tmp_path, ENTRIES) as rig:
         assert [await rig.status(), await rig.errors(), await rig.get("FILE:ID")] == before
-        assert not await rig.do("IMPORT", rig.write("bad.sav", "F:AO 2\n"))
+        assert not await rig.do("IMPORT", rig.write("bad.sav", "# autosave R5.3\nF:AO 2\n"))
         message = await rig.status()
     async with file_rig(store, tmp_path, ENTRIES) as rig:
         assert await rig.status() == message
-        assert await rig.errors() == ["bad.sav:1: no <END>: the file was not written to its end"]
+        assert await rig.errors() == ["bad.sav:2: no <END>: the file was not written to its end"]
         assert await rig.get("FILE:ID") == before[2]
 
 

@@ -179,15 +179,14 @@ async def test_an_exchange_folder_that_is_gone(rig: FileRig) -> None:
 
 
 async def test_every_mistake_is_told_at_once(rig: FileRig) -> None:
-    bad = "F:AO 2.5\nF:AO 3.5\nF:LONG @array@ { 1 }\nF:X\\Y 1\n"
+    bad = "# autosave R5.3\nF:LONG @array@ { 1 }\nF:X\\Y 1\n"
     message, errors = await failed(rig, rig.write("bad.sav", bad))
     assert errors == [
-        "bad.sav:2: F:AO is given again, with another value than in line 1",
-        'bad.sav:3: F:LONG: an array is { "element" "element" ... }',
-        "bad.sav:4: 'F:X\\\\Y' is no name of a PV",
-        "bad.sav:4: no <END>: the file was not written to its end",
+        'bad.sav:2: F:LONG: an array is { "element" "element" ... }',
+        "bad.sav:3: 'F:X\\\\Y' is no name of a PV",
+        "bad.sav:3: no <END>: the file was not written to its end",
     ]
-    assert message == f"{errors[0]} (and 3 more)"
+    assert message == f"{errors[0]} (and 2 more)"
     # The next one begins anew.
     assert await rig.do("IMPORT", rig.write("good.sav", GOOD))
     assert await rig.errors() == [
@@ -199,7 +198,7 @@ async def test_every_mistake_is_told_at_once(rig: FileRig) -> None:
     ("content", "reason"),
     [
         (b"", "bad.sav: is empty"),
-        (b"F:AO 2.5\n", "bad.sav:1: no <END>"),
+        (b"# autosave R5.3\nF:AO 2.5\n", "bad.sav:2: no <END>"),
         (b"\x7fELF\x02\x01\x00\x00" * 100, "bad.sav:1: control character 0x7f: this is no text file"),
         ("F:AO gr\u00f6\u00dfer\n<END>\n".encode("latin-1"), "bad.sav:1: byte 0xf6 at column 8 is no utf-8 text"),
     ],
@@ -274,7 +273,7 @@ def private_copies() -> list[Path]:
 
 
 async def failed_again(rig: FileRig) -> None:
-    assert not await rig.do("IMPORT", rig.write("bad.sav", "F:AO 1\n"))
+    assert not await rig.do("IMPORT", rig.write("bad.sav", "# autosave R5.3\nF:AO 1\n"))
 
 
 async def test_the_string_mirror_imports_too(rig: FileRig) -> None:

@@ -173,10 +173,10 @@ async def test_by_hand_outlives_the_files_and_a_restart(tmp_path: Path, database
         assert await live.count("PVS:COUNT") == 3
     async with serving(tmp_path, database, file) as live:
         await connected(live, 3)
-        assert await live.names("PVS:FOUND:NAMES") == [f"{P}2", f"{P}3", f"{P}10"]
+        await live.wait_for("PVS:FOUND:NAMES", [f"{P}2", f"{P}3", f"{P}10"])
         assert await live.say("PVS:ADD", f"{P}0")
         assert await live.say("PVS:REMOVE", f"{P}10")
-        assert await live.names("PVS:FOUND:NAMES") == [f"{P}2", f"{P}3", f"{P}0", f"{P}1"]
+        await live.wait_for("PVS:FOUND:NAMES", [f"{P}2", f"{P}3", f"{P}0", f"{P}1"])
     async with another_process(database) as store:
         entries = (await store.load_catalogue()).entries
         assert entries[2] == Entry(f"{P}0", f"{P}1", atol=0.5, tags={"Area": ("L1",)})
@@ -190,7 +190,7 @@ async def test_files_are_read_again(live: Live, file: Path) -> None:
     rewrite(file, f"setpoint,readback,read_only\n{P}5,{P}6,\n{P}3,,\n{P}2,,yes\n")
     await live.watch("PVS:COUNT", "PVS:MSG", "PVS:RELOAD")
     assert await live.put("PVS:RELOAD", 1)
-    assert await live.names("PVS:FOUND:NAMES") == [f"{P}5", f"{P}3", f"{P}2", f"{P}6"]
+    await live.wait_for("PVS:FOUND:NAMES", [f"{P}5", f"{P}3", f"{P}2", f"{P}6"])
     assert await live.count("PVS:CONNECTED") == 4
     assert await live.count("PVS:READONLY") == 1
     assert await live.text("PVS:MSG") == "3 PVs in the catalogue files: 1 added, 1 removed, 2 changed"
@@ -303,7 +303,7 @@ async def test_find(live: Live, database: DatabaseSettings) -> None:
     assert await live.count("PVS:FOUND") == 0
     assert await live.say("PVS:ADD", f"{P}ABSENT")
     await live.wait_for("PVS:FOUND", 1)
-    assert await live.names("PVS:FOUND:NAMES") == [f"{P}ABSENT"]
+    await live.wait_for("PVS:FOUND:NAMES", [f"{P}ABSENT"])
 
 
 async def test_a_running_job_keeps_its_list(tmp_path: Path, database: DatabaseSettings) -> None:

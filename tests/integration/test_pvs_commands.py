@@ -208,7 +208,7 @@ def test_import(cli: Cli, tmp_path: Path) -> None:
     assert "4 PVs, 1 of them were in the catalogue already" in told
     assert "3 added, 0 removed, 0 changed" in told
     pvs = listed(cli)
-    assert list(pvs) == ["A", "B", "C", "X:1.VAL", "X:2.VAL", "T"]
+    assert list(pvs) == ["A", "B", "C", "X:1", "X:2", "T"]
     assert pvs["T"]["tags"] == {"From": ["req"]}
     assert pvs["A"]["tags"] == {"Area": ["L1"], "System": ["Magnet"]}
     bad(cli("import", "all.req", "--format", "autosave"), 1, "all.req:3: one.req", "all.req:5: macro TOP")

@@ -132,9 +132,9 @@ async def test_import_restore_export(shell: Shell) -> None:
 
 
 async def test_import_says_what_is_wrong(shell: Shell) -> None:
-    _, err = await shell.cli("import", shell.write("bad.sav", "{r}A 4.5\n{r}A 5\n{r}N\n"), code=FAILED)
+    _, err = await shell.cli("import", shell.write("bad.sav", "# autosave R5.3\n{r}A 4.5\n{r}\\ 1\n"), code=FAILED)
     assert err.splitlines() == [
-        f"squirrel-ioc: bad.sav:2: {shell.r}A is given again, with another value than in line 1",
+        f"squirrel-ioc: bad.sav:3: '{shell.r}\\\\' is no name of a PV",
         "bad.sav:3: no <END>: the file was not written to its end",
     ]
     _, err = await shell.cli("import", shell.write("list.req", "file x.req\n{r}A\n"), code=FAILED)
