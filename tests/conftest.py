@@ -1,5 +1,7 @@
 """Fixtures for all tests."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("postgres",)
@@ -9,3 +11,7 @@ pytest_plugins = ("postgres",)
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("random", settings.get_profile("same"), derandomize=False, print_blob=True)
 settings.load_profile("same")
+
+# Who was started in the background ignores Ctrl-C, and so would the programs that tests start and stop with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

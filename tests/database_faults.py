@@ -260,7 +260,9 @@ class Site(ControlPvs):
         there = [row["id"] for row in rows]
         assert self.stored <= set(there)
         assert len({row["job_id"] for row in rows}) == len(there)
-        await self.becomes("LIST:TOTAL", (await self.sql("SELECT count(*) FROM snapshot"))[0]["count"])
+        await self.becomes(
+            "LIST:TOTAL", (await self.sql("SELECT count(*) FROM snapshot WHERE kind <> 'backup'"))[0]["count"]
+        )
         # An event made by somebody else.
         await self.sql("DELETE FROM snapshot WHERE id = $1", number)
         self.stored.discard(number)
