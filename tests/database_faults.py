@@ -266,7 +266,7 @@ class Site(ControlPvs):
         # An event made by somebody else.
         await self.sql("DELETE FROM snapshot WHERE id = $1", number)
         self.stored.discard(number)
-        total = (await self.sql("SELECT count(*) FROM snapshot"))[0]["count"]
+        total = (await self.sql("SELECT count(*) FROM snapshot WHERE kind <> 'backup'"))[0]["count"]
         await self.becomes("LIST:TOTAL", total, 30)
         # What stands in the database is what was told.
         await self.no_rows("SELECT id, status FROM job WHERE finished IS NULL")
