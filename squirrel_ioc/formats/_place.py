@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Final
 
 __all__ = ["give_name"]
+
+
+_MODE: Final = 0o640
+"""Values of a machine are not for everybody."""
 
 
 def give_name(part: Path, path: Path, *, replace: bool) -> None:
@@ -15,6 +20,7 @@ def give_name(part: Path, path: Path, *, replace: bool) -> None:
     Without `replace`, FileExistsError when there is something of that name already, be it a link to nowhere; `part`
     may be left.
     """
+    part.chmod(_MODE)
     if replace:
         part.replace(path)
     else:
@@ -24,7 +30,7 @@ def give_name(part: Path, path: Path, *, replace: bool) -> None:
             raise
         except OSError:
             # A file system without hard links: the name is taken first, and the file replaces what took it.
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
             part.replace(path)
     _sync_folder(path.parent)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from squirrel_ioc.model._formats import char_text
 from squirrel_ioc.model._sides import Side, same_bytes
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta
 
@@ -97,6 +98,12 @@ def _compare_bytes(
     kind[rows[identical]] = Kind.EQUAL
     delta[rows[identical & ~text_a]] = 0.0
 
+    characters = np.flatnonzero(~identical & (a.dbf[rows] == Dbf.CHAR) & (b.dbf[rows] == Dbf.CHAR))
+    for i in characters.tolist():
+        if _same_text(a.raw(rows[i : i + 1]), b.raw(rows[i : i + 1])):
+            identical[i] = True
+            kind[rows[i]], delta[rows[i]] = Kind.EQUAL, 0.0
+
     open_rows = ~identical & (a.count[rows] == b.count[rows])
     for batch in _batches(rows[open_rows & ~text_a & ~text_b], a.count):
         kind[batch], delta[batch] = _compare_elements(a, b, batch, limits)
@@ -105,6 +112,12 @@ def _compare_bytes(
     arrays = (largest >= STRING_SIZE) & ((largest == STRING_SIZE) | (a.count[rows] != 1))
     for batch in _batches(rows[open_rows & text_a & text_b & arrays], a.count):
         kind[batch] = _compare_strings(a, b, batch)
+
+
+def _same_text(a: bytes, b: bytes) -> bool:
+    """Whether two arrays of characters are one text: with its NUL, without it, or empty."""
+    text = a.rstrip(b"\0")
+    return text == b.rstrip(b"\0") and (not text or char_text(text) is not None)
 
 
 def _compare_elements(

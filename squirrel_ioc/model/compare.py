@@ -1,7 +1,8 @@
 """Comparing frames: which PVs differ, and by how much. Vector arithmetic, no loop over PVs.
 
 Two values are equal when `abs(a - b) <= atol + rtol * abs(a)`. NaN equals NaN, an infinity itself, -0.0 equals 0.0.
-Arrays are compared element by element; another length is a difference. Strings are compared byte by byte to their
+Arrays are compared element by element; another length is a difference, unless both are texts in characters that differ
+in NULs at their end only. Strings are compared byte by byte to their
 NUL. Enums know no tolerance: they are equal when the index is the same and means the same; where one side has no
 labels, the index decides. Numbers of different types are compared by value, a text and a number never.
 """

@@ -446,3 +446,27 @@ def test_forty_thousand_are_compared(many: int) -> None:
     assert compare(a, other, *limits).different.sum() == 40_000
     assert differs(a, live, *limits).sum() == 40_000
     assert not differs(a, replace(same, channels=a.channels)).any()
+
+
+CHARS = Meta(Dbf.CHAR, 16)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kind"),
+    [
+        (b"text", b"text\0", Kind.EQUAL),
+        (b"text\0", b"text\0\0\0", Kind.EQUAL),
+        (b"", b"\0", Kind.EQUAL),
+        (b"text", b"texts", Kind.DIFFERENT),
+        (b"text\0s", b"text", Kind.DIFFERENT),
+        (b"\x05\x06", b"\x05\x06\0", Kind.DIFFERENT),
+    ],
+)
+def test_a_text_in_characters_is_the_same_with_and_without_its_nul(a: bytes, b: bytes, kind: Kind) -> None:
+    frames = []
+    for raw in (a, b):
+        builder = FrameBuilder()
+        builder.add("X", raw, CHARS)
+        frames.append(builder.build())
+    assert compare(*frames).kind.tolist() == [kind]
+    assert differs(frames[0], frames[1]).tolist() == [kind is Kind.DIFFERENT]

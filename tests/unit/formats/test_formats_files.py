@@ -36,6 +36,11 @@ def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
     assert len(read_snapshot(path).frame) == 5
 
 
+def test_a_new_file_is_not_readable_by_everybody(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "a.sav", snapshot(), "autosave")
+    assert (tmp_path / "a.sav").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_new_file_does_not_follow_a_link(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.sav"
     folder = tmp_path / "exchange"

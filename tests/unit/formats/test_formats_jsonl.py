@@ -241,3 +241,27 @@ def test_more_rows_than_allowed_are_refused(tmp_path: Path) -> None:
     write_snapshot(tmp_path / "t.jsonl", SnapshotFile(big(30)), "jsonl")
     (problem,) = problems_of(tmp_path / "t.jsonl", limits=Limits(rows=29))
     assert "rows: 30 is no number from 0 to 29" in problem
+
+
+def test_a_file_of_an_earlier_version_knew_fewer_states() -> None:
+    out = io.StringIO()
+    writer = Writer(out.write)
+    builder = FrameBuilder()
+    builder.add("A", 1.0, Meta(Dbf.DOUBLE, 1))
+    writer.snapshot(SnapshotFile(builder.build()))
+    writer.close()
+    first, rest = out.getvalue().split("\n", 1)
+    header = json.loads(first)
+    states = [s.name for s in State]
+    assert states in [*header.values(), *(v.get("states") for v in header.values() if isinstance(v, dict))]
+    for known, good in ((states[:8], True), ([*states, "NEWER"], False), (["OTHER"], False)):
+        text = first.replace(json.dumps(states), json.dumps(known)).replace(
+            json.dumps(states, separators=(",", ":")), json.dumps(known, separators=(",", ":"))
+        )
+        assert text != first
+        data = io.BytesIO(f"{text}\n{rest}".encode())
+        if good:
+            assert len(list(read_stream(data, "t.jsonl"))) == 1
+        else:
+            with pytest.raises(FormatError, match="states"):
+                list(read_stream(data, "t.jsonl"))
