@@ -87,6 +87,8 @@ def tabulate(comparison: Comparison, show: Show, limit: int | None = None) -> Di
     """
     rows = shown_rows(comparison, show)
     found = comparison.take(rows)
+    text_a, text_b = texts(found.a, found.row_a, limit), texts(found.b, found.row_b, limit)
+    _show_first_difference(found, text_a, text_b)
     return DiffTable(
         show,
         rows,
@@ -94,11 +96,25 @@ def tabulate(comparison: Comparison, show: Show, limit: int | None = None) -> Di
         found.number_a,
         found.number_b,
         found.delta,
-        texts(found.a, found.row_a, limit),
-        texts(found.b, found.row_b, limit),
+        text_a,
+        text_b,
         np.maximum(_severity(found.a, found.row_a), _severity(found.b, found.row_b)),
         _ROLES[(np.arange(len(rows)) < found.channels.setpoints).astype(np.intp)].tolist(),
     )
+
+
+def _show_first_difference(found: Comparison, text_a: list[str], text_b: list[str]) -> None:
+    """Arrays that differ, but not in what is shown of them, show the first element that differs: `[17] 0.5`."""
+    for i in np.flatnonzero(found.kind == Kind.DIFFERENT).tolist():
+        if text_a[i] != text_b[i]:
+            continue
+        a, b = found.a.value(int(found.row_a[i])), found.b.value(int(found.row_b[i]))
+        if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray) or len(a) != len(b):
+            continue
+        other = np.flatnonzero((a != b) & ~((a != a) & (b != b)))
+        if len(other):
+            at = int(other[0])
+            text_a[i], text_b[i] = f"[{at}] {a[at]:.7g}", f"[{at}] {b[at]:.7g}"
 
 
 def restorable(comparison: Comparison) -> NDArray[np.bool_]:

@@ -259,3 +259,13 @@ def test_request_survives_json() -> None:
     assert again == request
     assert isinstance(again, CompareRequest)
     assert again.show is Show.ALL
+
+
+def test_arrays_that_differ_late_show_the_first_element_that_differs() -> None:
+    frames = []
+    for last in (1.5, 2.5):
+        builder = FrameBuilder()
+        builder.add("W", np.append(np.zeros(500), last), Meta(Dbf.DOUBLE, 1000))
+        frames.append(builder.build())
+    table = tabulate(compare(*frames), Show.DIFFERENT, STRING_LIMIT)
+    assert (table.text_a, table.text_b) == (["[500] 1.5"], ["[500] 2.5"])
