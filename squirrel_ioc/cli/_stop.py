@@ -86,7 +86,6 @@ Heed = Callable[[Callable[[], None]], None]
 
 def _run(body: Callable[[Heed], Coroutine[Any, Any, T]]) -> T:
     early: list[int] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         # An exception out of nowhere while the loop is being made would leave it half made.
         signal.signal(number, lambda number, _frame: early.append(number))
@@ -107,9 +106,4 @@ def _run(body: Callable[[Heed], Coroutine[Any, Any, T]]) -> T:
                 asyncio.get_running_loop().remove_signal_handler(number)
                 signal.signal(number, signal.SIG_IGN)
 
-    try:
-        return asyncio.run(heeding())
-    finally:
-        # Programs that this process starts later would ignore the signals, too.
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return asyncio.run(heeding())
