@@ -28,11 +28,15 @@ class RawClient:
         await self.receive(ca.VersionResponse)
 
     async def channel(self, name: str) -> Any:
-        """A channel, connected."""
-        channel = ca.ClientChannel(name, self._circuit)
-        self.send(channel.create())
-        await self.receive(ca.CreateChanResponse)
-        return channel
+        """A channel, connected. It is asked for again until the server knows the name, as libca does."""
+        async with asyncio.timeout(30):
+            while True:
+                channel = ca.ClientChannel(name, self._circuit)
+                self.send(channel.create())
+                answer = await self.receive((ca.CreateChanResponse, ca.CreateChFailResponse))
+                if isinstance(answer, ca.CreateChanResponse):
+                    return channel
+                await asyncio.sleep(0.05)
 
     def send(self, *commands: Any) -> None:
         """Send messages."""
@@ -42,8 +46,8 @@ class RawClient:
         """Send anything."""
         self._writer.write(data)
 
-    async def receive(self, kind: type[T], timeout_s: float = 30.0) -> T:
-        """The next message of this kind. What comes before it is in `received`."""
+    async def receive(self, kind: type[T] | tuple[type[T], ...], timeout_s: float = 30.0) -> T:
+        """The next message of this kind, or of one of these. What comes before it is in `received`."""
         async with asyncio.timeout(timeout_s):
             while True:
                 for i, command in enumerate(self.received):

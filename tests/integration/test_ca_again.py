@@ -87,7 +87,7 @@ def four() -> Iterator[dict[str, IocProcess]]:
 
 async def test_iocs_that_restart_while_they_are_read_and_written(four: dict[str, IocProcess]) -> None:
     """A hangs all the while, which keeps the jobs going. B dies before, C in the middle of them; D is well."""
-    async with started(timeout_s=25, put_timeout_s=25) as machine:
+    async with started(timeout_s=60, put_timeout_s=60) as machine:
         targets = [name for ioc in "ABCD" for name in names(ioc)] + [f"{P}B:{x}" for x in CHANGED]
         counters = [name for ioc in "BC" for name in names(ioc, "N")]
         everything = await hold(machine, targets + counters)
@@ -111,7 +111,7 @@ async def test_iocs_that_restart_while_they_are_read_and_written(four: dict[str,
         four["B"].restart(numbers("B") + AFTER)
         # libca begins to search 10 s after it has lost an IOC.
         known = ChannelList.of([*names("B"), *(f"{P}B:{x}" for x in CHANGED), *names("C")])
-        await until(lambda: bool(machine.live(known).connected.all()), 20)
+        await until(lambda: bool(machine.live(known).connected.all()), 50)
         assert not reading.done()
         four["A"].resume()
         async with asyncio.timeout(30):
@@ -134,6 +134,7 @@ async def test_iocs_that_restart_while_they_are_read_and_written(four: dict[str,
         assert frame.metas[frame.meta[rows[2]]].labels == ("On", "Off")
         assert [by_name[f"{P}B:{x}"] for x in CHANGED] == [WriteState.DISCONNECTED] * 3
         # B's records were written once, C's not at all since it is back.
+        await until(lambda: bool(machine.live(everything).connected.all()), 30)
         after = await machine.read(everything)
         count = {name: after.number[everything.index[name]] for name in everything.names}
         assert {count[name] for name in names("B", "N")} == {1}
