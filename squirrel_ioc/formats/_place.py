@@ -1,26 +1,53 @@
-"""How a file that is complete gets its name."""
+"""New files: they appear whole or not at all, and are never readable by everybody, also not while they are written."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-__all__ = ["give_name"]
+from squirrel_ioc.errors import FormatError
+
+__all__ = ["new_binary"]
 
 
 _MODE: Final = 0o640
-"""Values of a machine are not for everybody."""
+"""Values of a machine are not for everybody. The umask may take more away."""
 
 
-def give_name(part: Path, path: Path, *, replace: bool) -> None:
-    """Let `path` be the file that was written as `part`, in one step. Raises OSError.
+@contextmanager
+def new_binary(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    """A file to be written; it gets its name, whole, at the end of the block, and is gone when that raises.
 
-    Without `replace`, FileExistsError when there is something of that name already, be it a link to nowhere; `part`
-    may be left.
+    Raises FormatError when it cannot be written, and without `replace` when there is something of that name already,
+    be it a link to nowhere.
     """
-    part.chmod(_MODE)
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with io.open(_create(part), "wb") as file:  # noqa: UP020  # of a descriptor, not of a path
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _give_name(part, path, replace=replace)
+    except OSError as e:
+        raise FormatError([f"{path.name}: cannot be written: {e.strerror or e}"]) from e
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> int:
+    """Open a file that is not there yet; a link that somebody has put there is not followed. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+
+
+def _give_name(part: Path, path: Path, *, replace: bool) -> None:
+    """Let `path` be the file that was written as `part`, in one step. Raises OSError; `part` may be left."""
     if replace:
         part.replace(path)
     else:
@@ -30,7 +57,7 @@ def give_name(part: Path, path: Path, *, replace: bool) -> None:
             raise
         except OSError:
             # A file system without hard links: the name is taken first, and the file replaces what took it.
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
+            os.close(_create(path))
             part.replace(path)
     _sync_folder(path.parent)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +15,7 @@ import zstandard
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._lines import open_regular
-from squirrel_ioc.formats._place import give_name
+from squirrel_ioc.formats._place import new_binary
 from squirrel_ioc.formats._protocol import Limits, Sink
 
 __all__ = ["BigFile", "new_file"]
@@ -80,20 +78,9 @@ def new_file(path: Path, *, replace: bool) -> Iterator[Sink]:
 
     Raises FormatError when it cannot be written, and without `replace` when there is one already.
     """
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            with ExitStack() as stack:
-                write = _compressor(file, path.name, stack)
-                yield lambda text: write.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        give_name(part, path, replace=replace)
-    except OSError as e:
-        raise FormatError([f"{path.name}: cannot be written: {e.strerror or e}"]) from e
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with new_binary(path, replace=replace) as file, ExitStack() as stack:
+        write = _compressor(file, path.name, stack)
+        yield lambda text: write.write(text.encode())
 
 
 def _compressor(file: BinaryIO, name: str, stack: ExitStack) -> BinaryIO:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._lines import read_head
-from squirrel_ioc.formats._place import give_name
+from squirrel_ioc.formats._place import new_binary
 from squirrel_ioc.formats._protocol import (
     HEAD_BYTES,
     CatalogueFile,
@@ -127,19 +124,8 @@ def _write(
 ) -> list[str]:
     if kind not in chosen.writes:
         raise FormatError([f"{path.name}: {chosen.title} holds no {kind.value}"])
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        # "x" follows no link that somebody has put there.
-        with part.open("x", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            warnings = write(file.write)
-            file.flush()
-            os.fsync(file.fileno())
-        give_name(part, path, replace=replace)
-    except OSError as e:
-        raise FormatError([f"{path.name}: cannot be written: {e.strerror or e}"]) from e
+        with new_binary(path, replace=replace) as file:
+            return write(lambda text: file.write(text.encode("utf-8", "surrogateescape")))
     except UnicodeEncodeError as e:
         raise FormatError([f"{path.name}: cannot be written: {e}"]) from e
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return warnings

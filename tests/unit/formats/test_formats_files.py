@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,18 @@ import pytest
 from format_helpers import values, written
 
 from squirrel_ioc.errors import FormatError
-from squirrel_ioc.formats import Limits, ReadOptions, SnapshotFile, format_by_name_of, read_snapshot, write_snapshot
+from squirrel_ioc.formats import (
+    Limits,
+    ReadOptions,
+    SnapshotFile,
+    format_by_name_of,
+    read_snapshot,
+    write_catalogue,
+    write_snapshot,
+)
+from squirrel_ioc.formats.compressed import new_file
+from squirrel_ioc.formats.jsonl import Writer
+from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta
 
@@ -36,9 +49,44 @@ def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
     assert len(read_snapshot(path).frame) == 5
 
 
-def test_a_new_file_is_not_readable_by_everybody(tmp_path: Path) -> None:
-    write_snapshot(tmp_path / "a.sav", snapshot(), "autosave")
-    assert (tmp_path / "a.sav").stat().st_mode & 0o777 == 0o640
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o000, 0o640), (0o022, 0o640), (0o077, 0o600)])
+@pytest.mark.parametrize("name", ["a.sav", "a.snap", "a.csv", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+def test_a_file_is_at_no_time_readable_by_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mask: int, mode: int
+) -> None:
+    """Not while it is written either; and what the umask takes away, nothing gives back."""
+    modes: list[int] = []
+
+    def look() -> None:
+        (part,) = tmp_path.iterdir()
+        modes.append(part.stat().st_mode & 0o777)
+
+    monkeypatch.setattr("squirrel_ioc.formats._rows.breathe", look)
+    monkeypatch.setattr("squirrel_ioc.formats._jsonl_write.breathe", look)
+    with _umask(mask):
+        if name.startswith("a.jsonl."):
+            with new_file(tmp_path / name, replace=False) as sink:
+                Writer(sink).snapshot(snapshot())
+        else:
+            form = {".sav": "autosave", ".snap": "burt", ".csv": "phoebus", ".jsonl": "jsonl"}[Path(name).suffix]
+            write_snapshot(tmp_path / name, snapshot(), form)
+    assert modes
+    assert {*modes, (tmp_path / name).stat().st_mode & 0o777} == {mode}
+
+
+def test_a_catalogue_file_is_what_the_umask_leaves_of_it(tmp_path: Path) -> None:
+    with _umask(0o077):
+        write_catalogue(tmp_path / "a.csv", [Entry("T:A")], "catalogue")
+    assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_new_file_does_not_follow_a_link(tmp_path: Path) -> None:
