@@ -98,11 +98,12 @@ def _compare_bytes(
     kind[rows[identical]] = Kind.EQUAL
     delta[rows[identical & ~text_a]] = 0.0
 
-    characters = np.flatnonzero(~identical & (a.dbf[rows] == Dbf.CHAR) & (b.dbf[rows] == Dbf.CHAR))
-    for i in characters.tolist():
-        if _same_text(a.raw(rows[i : i + 1]), b.raw(rows[i : i + 1])):
-            identical[i] = True
-            kind[rows[i]], delta[rows[i]] = Kind.EQUAL, 0.0
+    # Arrays of equally many characters that are not the same are another text as well; a scalar is no text.
+    arrays = (a.position[rows] >= 0) & (b.position[rows] >= 0) & (size_a != size_b)
+    characters = np.flatnonzero(arrays & (a.dbf[rows] == Dbf.CHAR) & (b.dbf[rows] == Dbf.CHAR))
+    identical[characters] = _same_texts(a, b, rows[characters])
+    kind[rows[characters[identical[characters]]]] = Kind.EQUAL
+    delta[rows[characters[identical[characters]]]] = 0.0
 
     open_rows = ~identical & (a.count[rows] == b.count[rows])
     for batch in _batches(rows[open_rows & ~text_a & ~text_b], a.count):
@@ -114,10 +115,32 @@ def _compare_bytes(
         kind[batch] = _compare_strings(a, b, batch)
 
 
-def _same_text(a: bytes, b: bytes) -> bool:
-    """Whether two arrays of characters are one text: with its NUL, without it, or empty."""
-    text = a.rstrip(b"\0")
-    return text == b.rstrip(b"\0") and (not text or char_text(text) is not None)
+def _same_texts(a: Side, b: Side, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """bool[rows]: of arrays of characters, those that are one text: with its NUL, without it, or empty."""
+    found = [np.zeros(0, bool)]
+    for batch in _batches(rows, np.maximum(a.count, b.count)):
+        raw, size_a, size_b = a.raw(batch), a.size(batch), b.size(batch)
+        width = np.maximum(size_a, size_b)
+        different = _with_nuls(raw, size_a, width) != _with_nuls(b.raw(batch), size_b, width)
+        same = ~_by_row(np.logical_or, different, width, False)
+        ends = np.cumsum(size_a)[same].tolist()
+        starts = (np.cumsum(size_a) - size_a)[same].tolist()
+        same[same] = [_is_text(raw[start:end]) for start, end in zip(starts, ends, strict=True)]
+        found.append(same)
+    return np.concatenate(found)
+
+
+def _is_text(raw: bytes) -> bool:
+    """Whether an array of characters is a text, be it empty."""
+    return not raw.strip(b"\0") or char_text(raw) is not None
+
+
+def _with_nuls(raw: bytes, size: NDArray[np.int64], width: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The bytes of rows, each filled up with NULs to its width."""
+    place = np.arange(int(width.sum())) - np.repeat(np.cumsum(width) - width, width)
+    cells = np.zeros(len(place), np.uint8)
+    cells[place < np.repeat(size, width)] = np.frombuffer(raw, np.uint8)
+    return cells
 
 
 def _compare_elements(

@@ -470,3 +470,24 @@ def test_a_text_in_characters_is_the_same_with_and_without_its_nul(a: bytes, b: 
         frames.append(builder.build())
     assert compare(*frames).kind.tolist() == [kind]
     assert differs(frames[0], frames[1]).tolist() == [kind is Kind.DIFFERENT]
+
+
+def test_a_single_character_is_no_text() -> None:
+    """It has no bytes of its own: those of another PV must not be taken for it."""
+    scalar, text = one(65, Meta(Dbf.CHAR, 1)), one(b"AB", CHARS)
+    assert kind_of(scalar, text) is kind_of(text, scalar) is Kind.DIFFERENT
+    rows = [(Cell("T:X", Meta(Dbf.CHAR, 1), b"A"), Cell("T:X", CHARS, b"text")), (Cell("T:Y", CHARS, b"text\0"),) * 2]
+    a, b = (frame_of([pair[side] for pair in rows]) for side in (0, 1))
+    assert compare(a, b).kind.tolist() == [Kind.DIFFERENT, Kind.EQUAL]
+
+
+def test_texts_among_many_rows_keep_their_places() -> None:
+    """Whatever stands between them, each is compared with its own."""
+    texts = [b"", b"a", b"\xc3\xa4 text", b"another", b"\x01\x02", b"last one"]
+    cells = [(Cell(f"T:{i}", CHARS, t), Cell(f"T:{i}", CHARS, t + b"\0" * (i % 3))) for i, t in enumerate(texts * 3)]
+    cells[7] = (cells[7][0], Cell("T:7", CHARS, b"b\0"))
+    cells[9] = (Cell("T:9", DOUBLE, bytes(8)), Cell("T:9", DOUBLE, bytes(8)))
+    a, b = (frame_of([pair[side] for pair in cells]) for side in (0, 1))
+    found = compare(a, b).kind.tolist()
+    wrong = {7} | {i for i in range(len(cells)) if i % 6 == 4 and i % 3}
+    assert [i for i, kind in enumerate(found) if kind != Kind.EQUAL] == sorted(wrong)
