@@ -5,18 +5,20 @@ Nobody else's parameters get in between, as they can between two writes.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from squirrel_ioc.errors import RefusedError, SelectionError
 from squirrel_ioc.model.selection import parse
 
-__all__ = ["Options", "one_of", "not_negative", "read_command", "selection", "whole", "yes_or_no"]
+__all__ = ["Options", "not_empty", "not_negative", "one_of", "read_command", "selection", "whole", "yes_or_no"]
 
 Options = Mapping[str, Callable[[str], Any]]
 """How the value of each option is read; it raises RefusedError."""
 
+_OPTION: Final = re.compile(r"[A-Za-z_][\w.:-]*=")
 _YES, _NO = ("yes", "1", "true", "on"), ("no", "0", "false", "off")
 
 
@@ -40,7 +42,7 @@ def read_command(text: str, words: int, options: Options) -> tuple[list[str], di
                 values[name] = options[name](value)
             except RefusedError as error:
                 raise RefusedError(f"{name}: {error}") from None
-        elif equals and name.isalpha():
+        elif _OPTION.match(part):
             raise RefusedError(f"{name} is no option, there are {', '.join(options)}")
         else:
             found.append(part)
@@ -68,8 +70,16 @@ def one_of(labels: Sequence[str]) -> Callable[[str], int]:
     return index
 
 
+def not_empty(text: str) -> str:
+    """An option that needs a value: an empty variable of a script is no wish for everything."""
+    if not text.strip():
+        raise RefusedError("it has no value")
+    return text
+
+
 def selection(text: str) -> str:
     """A selection that parses."""
+    not_empty(text)
     try:
         parse(text)
     except SelectionError as error:

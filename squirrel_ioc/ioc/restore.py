@@ -11,7 +11,7 @@ from squirrel_ioc.ioc._command import Command
 from squirrel_ioc.ioc._declare import binary, choice, command, double, integer, strings, text
 from squirrel_ioc.ioc._group import post_all
 from squirrel_ioc.ioc._jobgroup import STATUS_ALARMS, STATUS_STATES, JobGroup, abort_job
-from squirrel_ioc.ioc._one_put import Options, one_of, read_command, selection, whole, yes_or_no
+from squirrel_ioc.ioc._one_put import Options, not_empty, one_of, read_command, selection, whole, yes_or_no
 from squirrel_ioc.ioc._parameters import Parameters
 from squirrel_ioc.ioc._restore_enable import RestoreSwitch
 from squirrel_ioc.ioc._results import result_of
@@ -24,9 +24,6 @@ from squirrel_ioc.model.snapshot import SnapshotFilter
 
 __all__ = ["ENABLE_SETTING", "RestoreGroup"]
 
-_SEARCHED: Final = 1000
-"""Of the newest snapshots that a title may be a part of."""
-
 log = logging.getLogger(__name__)
 
 
@@ -38,8 +35,8 @@ _OPTIONS: Final[Options] = {
     "dry": yes_or_no,
     "invalid": one_of(("Skip", "Write")),
     "comment": str,
-    "title": str,
-    "label": str,
+    "title": not_empty,
+    "label": not_empty,
 }
 
 
@@ -157,10 +154,9 @@ class RestoreGroup(JobGroup):
         """`42 filter="QUAD:*" mode=changed verify=yes dry=no comment="..."`: nobody's parameters have a say."""
         words, options = read_command(written, 1, _OPTIONS)
         snapshot_id = await self._named(words, options)
-        dry = options.get("dry", False)
         request = RestoreRequest(
             snapshot_id,
-            RestoreMode.DRY_RUN if dry else RestoreMode(options.get("mode", RestoreMode.CHANGED)),
+            _mode(options),
             options.get("filter", ""),
             options.get("verify", True),
             comment=options.get("comment", ""),
@@ -176,12 +172,12 @@ class RestoreGroup(JobGroup):
             raise RefusedError("say which snapshot: a number, reference, title=... or label=...")
         if words:
             return await self._meant(REFERENCE if words[0].lower() == "reference" else whole(words[0]))
-        wanted = SnapshotFilter(text=options.get("title", ""), label=options.get("label", ""), size=_SEARCHED)
+        title, label = options.get("title", ""), options.get("label", "")
+        wanted = SnapshotFilter(title=title, label=label, automatic=False, size=1)
         found, _ = await self.service.store.snapshots(wanted)
-        for snapshot in found:
-            if not snapshot.automatic and options.get("title", snapshot.title) == snapshot.title:
-                return int(snapshot.id)
-        raise RefusedError(f"there is no snapshot with {given[0]}")
+        if not found:
+            raise RefusedError(f"there is no snapshot with {given[0]}")
+        return int(found[0].id)
 
     async def _meant(self, snapshot_id: int) -> int:
         """-1 is the reference."""
@@ -294,3 +290,11 @@ class RestoreGroup(JobGroup):
         for rows in (*names, self.plan_names, self.plan_from, self.plan_to):
             yield rows, ()
         yield self.duration, 0.0
+
+
+def _mode(options: Mapping[str, Any]) -> RestoreMode:
+    """Of a one-put command; `dry` is short for `mode="dry run"`."""
+    mode = RestoreMode(options.get("mode", RestoreMode.CHANGED))
+    if mode is RestoreMode.DRY_RUN and not options.get("dry", True):
+        raise RefusedError('dry=no contradicts mode="dry run"')
+    return RestoreMode.DRY_RUN if options.get("dry", False) else mode

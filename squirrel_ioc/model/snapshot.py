@@ -114,8 +114,9 @@ class SnapshotFilter:
     """Which snapshots to list, newest first; everything given must hold.
 
     `text` is part of the title or the comment, `label` one whole label, `user` a whole name; case does not matter in
-    any of them. `since` and `until` bound the time it was taken, both inclusive, with their offsets. `automatic`
-    chooses the service's own snapshots, or leaves them out. `page` counts from 0, `size` are the rows of a page.
+    any of them. `title` is the whole title, with its case. `since` and `until` bound the time it was taken, both
+    inclusive, with their offsets. `automatic` chooses the service's own snapshots, or leaves them out. `page` counts
+    from 0, `size` are the rows of a page.
     """
 
     text: str = ""
@@ -125,6 +126,7 @@ class SnapshotFilter:
     until: datetime | None = None
     automatic: bool | None = None
     reference: bool | None = None
+    title: str = ""
     page: int = 0
     size: int = 20
 

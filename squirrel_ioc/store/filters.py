@@ -16,10 +16,12 @@ CONDITIONS: Final = """
     AND ($5::timestamptz IS NULL OR taken <= $5)
     AND ($6::boolean IS NULL OR (kind = 'backup') = $6)
     AND ($7::boolean IS NULL OR reference = $7)
+    AND ($8 = '' OR title = $8)
 """
-"""Of rows of the table snapshot. The parameters $1 to $7 are `arguments`."""
+"""Of rows of the table snapshot. The parameters $1 to $8 are `arguments`."""
 
 
 def arguments(wanted: SnapshotFilter) -> tuple[Any, ...]:
     """For the parameters of CONDITIONS."""
-    return (wanted.text, wanted.label, wanted.user, wanted.since, wanted.until, wanted.automatic, wanted.reference)
+    of_whom = wanted.text, wanted.label, wanted.user
+    return (*of_whom, wanted.since, wanted.until, wanted.automatic, wanted.reference, wanted.title)

@@ -17,14 +17,14 @@ _CHANNEL = "SELECT id FROM channel WHERE name = $1"
 _HISTORY: Final = (
     """
 WITH place AS MATERIALIZED (
-    SELECT list_id, chunk_no, array_position(channel, $8) AS position
-    FROM channel_list_chunk WHERE $8 BETWEEN lowest AND highest
+    SELECT list_id, chunk_no, array_position(channel, $9) AS position
+    FROM channel_list_chunk WHERE $9 BETWEEN lowest AND highest
 ), newest AS MATERIALIZED (
     SELECT id, taken, chunk_no, position FROM snapshot JOIN place USING (list_id)
     WHERE position IS NOT NULL AND """
     + CONDITIONS
     + """
-    ORDER BY taken DESC, id DESC LIMIT $9
+    ORDER BY taken DESC, id DESC LIMIT $10
 ), value AS MATERIALIZED (
     SELECT id, taken, number[position] AS number, state[position] AS state
     FROM newest JOIN snapshot_chunk ON snapshot_id = id AND snapshot_chunk.chunk_no = newest.chunk_no

@@ -51,7 +51,7 @@ _UNREFERENCE = "UPDATE snapshot SET reference = false WHERE reference AND id <> 
 
 _WHERE = " FROM snapshot WHERE " + CONDITIONS
 _COUNT = "SELECT count(*)" + _WHERE
-_PAGE = f"SELECT *, id = ({LAST_BACKUP}) AS undo" + _WHERE + "ORDER BY taken DESC, id DESC LIMIT $8 OFFSET $9"
+_PAGE = f"SELECT *, id = ({LAST_BACKUP}) AS undo" + _WHERE + "ORDER BY taken DESC, id DESC LIMIT $9 OFFSET $10"
 
 
 class Snapshots:

@@ -78,6 +78,12 @@ async def test_all_of_a_restore_in_one_write(c: Control) -> None:
     ("text", "reason"),
     [
         ("12 fitler=X", "fitler is no option"),
+        ("12 dry_run=yes", "dry_run is no option"),
+        ("12 filter=", "filter: it has no value"),
+        ('12 filter=" "', "filter: it has no value"),
+        ("title=", "title: it has no value"),
+        ('12 mode="dry run" dry=no', "dry=no contradicts"),
+        ("title=none", "there is no snapshot with title=none"),
         ("filter=X", "say which snapshot"),
         ("12 title=X", "say which snapshot"),
         ("reference", "there is no reference snapshot"),

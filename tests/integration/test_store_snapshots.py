@@ -174,6 +174,8 @@ async def five(store: Store) -> dict[str, Snapshot]:
         (SnapshotFilter(automatic=True), ["Before restore of 1"]),
         (SnapshotFilter(automatic=False, user="ben"), ["RF on"]),
         (SnapshotFilter(reference=True), []),
+        (SnapshotFilter(title="Golden orbit"), ["Golden orbit"]),
+        (SnapshotFilter(title="Golden"), []),
     ],
 )
 async def test_filters(store: Store, five: dict[str, Snapshot], wanted: SnapshotFilter, titles: list[str]) -> None:

@@ -22,6 +22,8 @@ def test_words_and_options() -> None:
         ('42 filter="QUAD:*', "a quote is not closed"),
         ("42 dry=perhaps", "dry: 'perhaps' is neither yes nor no"),
         ("42 mode=some", "mode: 'some' is none of changed, all"),
+        ("42 dry_run=yes", "dry_run is no option"),
+        ("42 filter=", "filter: it has no value"),
         ("42 fliter=X", "fliter is no option, there are filter, mode, dry, comment"),
         ("42 filter=~(", "filter: "),
         ("42 43", "'43' is one word too many"),
