@@ -56,14 +56,16 @@ def add_away(
     from squirrel_ioc.errors import UnknownPvError
     from squirrel_ioc.model.away import AWAY_SETTING, Away, with_added
     from squirrel_ioc.model.inventory import few
+    from squirrel_ioc.model.pv_names import known_as
 
     new = Away(reason, f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC))
 
     async def work(store: Store) -> None:
         channels = (await store.load_catalogue()).channels.index
-        if unknown := [name for name in names if name not in channels]:
+        meant = [known_as(name, channels) for name in names]
+        if unknown := [name for name in meant if name not in channels]:
             raise UnknownPvError(f"no PV of the catalogue: {few(unknown)}")
-        await store.change_setting(AWAY_SETTING, lambda kept: with_added(kept, dict.fromkeys(names, new)))
+        await store.change_setting(AWAY_SETTING, lambda kept: with_added(kept, dict.fromkeys(meant, new)))
 
     read_store(config, work)
 
@@ -72,8 +74,11 @@ def add_away(
 def remove_away(names: NamesArgument, config: ConfigOption) -> None:
     """Take PVs off the list."""
     from squirrel_ioc.model.away import AWAY_SETTING, without_removed
+    from squirrel_ioc.model.pv_names import known_as
 
     async def work(store: Store) -> None:
-        await store.change_setting(AWAY_SETTING, lambda kept: without_removed(kept, names))
+        await store.change_setting(
+            AWAY_SETTING, lambda kept: without_removed(kept, [known_as(name, kept or {}) for name in names])
+        )
 
     read_store(config, work)

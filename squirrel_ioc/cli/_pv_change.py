@@ -87,9 +87,8 @@ def named_or_meant(names: Sequence[str] | None, selection: str | None) -> Callab
     from squirrel_ioc.errors import UnknownPvError
     from squirrel_ioc.model.catalogue import Catalogue
     from squirrel_ioc.model.inventory import few
-    from squirrel_ioc.model.pv_names import canonical
+    from squirrel_ioc.model.pv_names import known_as
 
-    names = [canonical(name) for name in names or ()]
     if bool(names) == (selection is not None):
         raise typer.BadParameter("give the names of PVs, or --filter with a selection")
 
@@ -97,9 +96,10 @@ def named_or_meant(names: Sequence[str] | None, selection: str | None) -> Callab
         if selection is not None:
             return meant(Catalogue.of(inventory.entries), selection)
         known = inventory.by_name()
-        if unknown := [name for name in names if name not in known]:
+        wanted = [known_as(name, known) for name in names or ()]
+        if unknown := [name for name in wanted if name not in known]:
             raise UnknownPvError(f"no setpoint of the catalogue: {few(unknown)}")
-        return [known[name] for name in names]
+        return [known[name] for name in wanted]
 
     return find
 

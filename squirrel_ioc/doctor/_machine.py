@@ -17,6 +17,7 @@ from squirrel_ioc.doctor._finding import Finding, Verdict
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import State
 
 __all__ = ["TWICE_ADVICE", "check_machine"]
@@ -58,6 +59,7 @@ async def check_machine(settings: CaSettings, catalogue: Catalogue, channels: Ch
         *_read_only(read_only),
         *_not_whole(frame),
         *_twice(channels, live),
+        *_two_names(channels),
         *findings,
     ]
 
@@ -116,6 +118,19 @@ def _twice(channels: ChannelList, live: Live) -> Iterator[Finding]:
             f"PVs that two IOCs serve, {len(rows)} of them: {_some(list(twice(channels.names, live)))}",
             TWICE_ADVICE,
             tuple(names),
+        )
+
+
+def _two_names(channels: ChannelList) -> Iterator[Finding]:
+    """X.VAL and X from an old database; a catalogue is not read so any more."""
+    double = [name for name in channels.names if (short := canonical(name)) != name and short in channels.index]
+    if double:
+        yield Finding(
+            "pvs",
+            Verdict.WARNING,
+            f"{len(double)} PVs are in the catalogue under a second name: {_some(double)}",
+            "remove one of the two: a restore writes both",
+            tuple(double),
         )
 
 

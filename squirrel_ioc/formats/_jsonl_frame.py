@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from squirrel_ioc.formats._jsonl_write import CHUNK
 from squirrel_ioc.model.frame import ChannelList, Frame
+from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import ELEMENT_DTYPE, TEXT_SIZE, Dbf, Meta, State
 
 __all__ = ["FrameReader", "decode_number"]
@@ -81,7 +82,7 @@ class FrameReader:
         for row, readback in content.get("readback", ()):
             if not isinstance(readback, str) or not first <= _row(row) < first + size:
                 raise ValueError("readback: no row and name")
-            self.readbacks[names[row]] = readback
+            self.readbacks[names[row]] = canonical(readback)
         for row in content.get("read_only", ()):
             if not first <= _row(row) < first + size:
                 raise ValueError("read_only: no row")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import CatalogueFile, Limits, SnapshotFile
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import ChannelList
+from squirrel_ioc.model.pv_names import canonical, renamed
 from squirrel_ioc.model.values import NO_META, Dbf, Meta, State
 
 __all__ = ["read_records"]
@@ -37,6 +39,17 @@ def read_records(
     yield from _Reader(name, problems, limits).read(lines)
 
 
+def _renamed_entries(entries: Mapping[str, Entry]) -> list[Entry]:
+    """With the names of today: earlier versions took X.VAL for another PV than X."""
+    changed = renamed(dict.fromkeys((*entries, *(e.readback for e in entries.values() if e.readback))))
+    if not changed:
+        return list(entries.values())
+    return [
+        replace(e, setpoint=changed.get(e.setpoint, e.setpoint), readback=changed.get(e.readback or "", e.readback))
+        for e in entries.values()
+    ]
+
+
 class _List:
     """A list of channels that is still being read, or is complete."""
 
@@ -53,7 +66,8 @@ class _List:
         if len(self.names) == self.rows:
             if len(set(self.names)) < self.rows:
                 raise ValueError("a channel is there twice")
-            self.channels = ChannelList.of(self.names, self.setpoints)
+            changed = renamed(self.names)
+            self.channels = ChannelList.of([changed.get(name, name) for name in self.names], self.setpoints)
             self.names = []
 
 
@@ -95,7 +109,7 @@ class _Reader:
                 yield self._finished()
             if self._entries is not None and self._came == self._announced:
                 self._problems.check()
-                entries, self._entries = list(self._entries.values()), None
+                entries, self._entries = _renamed_entries(self._entries), None
                 yield CatalogueFile(entries)
         if not self._ended:
             self._problems.fatal(self._name, self._line or None, "has no end: the file is not whole")
@@ -222,8 +236,10 @@ class _Reader:
         }
         self._frame = FrameReader(channels)
         readbacks = content.get("readbacks", {})
-        self._frame.readbacks.update(zip(readbacks, texts_of(list(readbacks.values())), strict=True))
-        self._frame.read_only.update(texts_of(content.get("read_only", [])))
+        self._frame.readbacks.update(
+            zip(map(canonical, readbacks), map(canonical, texts_of(list(readbacks.values()))), strict=True)
+        )
+        self._frame.read_only.update(map(canonical, texts_of(content.get("read_only", []))))
 
     def _values(self, content: Any) -> None:
         if self._frame is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from squirrel_ioc.ioc.pv import now
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.inventory import few
-from squirrel_ioc.model.pv_names import canonical
+from squirrel_ioc.model.pv_names import known_as
 from squirrel_ioc.model.selection import EVERYTHING, LiveFlags, Selection, parse
 
 __all__ = ["MAX_NAMES_BYTES", "SETTLE_S", "IocsGroup", "PvsGroup"]
@@ -147,13 +147,13 @@ class PvsGroup(Group):
 
     async def _add(self, written: str) -> None:
         keeper = self.service.keeper
-        names = _names(written)
+        names = _names(written, self.service.catalogue().channels.index)
         keeper.check_add(names)
         await self._change(self.add_names, written, keeper.add(names, str(current_client())))
 
     async def _remove(self, written: str) -> None:
         keeper = self.service.keeper
-        names = _names(written)
+        names = _names(written, self.service.catalogue().channels.index)
         keeper.check_remove(names)
         await self._change(self.remove_names, written, keeper.remove(names, str(current_client())))
 
@@ -161,15 +161,15 @@ class PvsGroup(Group):
         listed, colon, reason = written.partition(": ")
         if not colon or not reason.strip():
             raise RefusedError("write the names, a colon and a reason: PV1 PV2: IOC is being repaired")
-        names = _names(listed)
         channels = self.service.catalogue().channels.index
+        names = _names(listed, channels)
         if unknown := [name for name in names if name not in channels]:
             raise RefusedError(f"not in the catalogue: {few(unknown)}")
         await self.service.away.add(names, reason.strip(), str(current_client()))
         post_all([(self.msg, f"away: {few(names)}"), (self.away_add, written)], now())
 
     async def _away_remove(self, written: str) -> None:
-        names = _names(written)
+        names = _names(written, self.service.away.current)
         await self.service.away.remove(names)
         post_all([(self.msg, f"not away any more: {few(names)}"), (self.away_remove, written)], now())
 
@@ -250,9 +250,9 @@ def _match(wanted: Selection, catalogue: Catalogue, flags: LiveFlags) -> list[st
     return names
 
 
-def _names(written: str) -> list[str]:
-    """The names in a text, between blanks, commas and line ends. Raises RefusedError."""
-    names = [canonical(name) for name in _SEPARATORS.split(written) if name]
+def _names(written: str, known: Container[str]) -> list[str]:
+    """The names in a text, between blanks, commas and line ends, as they are known. Raises RefusedError."""
+    names = [known_as(name, known) for name in _SEPARATORS.split(written) if name]
     if not names:
         raise RefusedError("no names are given")
     if bad := [reason for name in names if (reason := pv_problem(name)) is not None]:

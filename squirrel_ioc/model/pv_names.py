@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Final
 
-__all__ = ["canonical"]
+__all__ = ["canonical", "known_as", "renamed"]
 
 _SCHEME: Final = "ca://"
 _VALUE_FIELD: Final = ".VAL"
@@ -12,8 +13,24 @@ _VALUE_FIELD: Final = ".VAL"
 
 def canonical(name: str) -> str:
     """The shortest name of the same channel. What is no name stays as it is."""
-    if name.startswith(_SCHEME):
-        name = name[len(_SCHEME) :]
-    if name.endswith(_VALUE_FIELD) and len(name) > len(_VALUE_FIELD):
-        name = name[: -len(_VALUE_FIELD)]
-    return name
+    name = name.removeprefix(_SCHEME)
+    whole = name.endswith(_VALUE_FIELD + "$")  # as a long string
+    short = name[: -len(_VALUE_FIELD) - whole] if whole or name.endswith(_VALUE_FIELD) else ""
+    return f"{short}$" if short and whole else short or name
+
+
+def known_as(name: str, known: Container[str]) -> str:
+    """The name itself, where it is known; else its canonical form. An old database may have both."""
+    return name if name in known else canonical(name)
+
+
+def renamed(names: Iterable[str]) -> dict[str, str]:
+    """Those of the names that are not canonical, and what they become: nothing that stands among them already."""
+    there = set(names)
+    changed: dict[str, str] = {}
+    for name in names:
+        short = canonical(name)
+        if short not in there:
+            changed[name] = short
+            there.add(short)
+    return changed

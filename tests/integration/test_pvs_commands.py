@@ -254,3 +254,16 @@ def test_before_there_is_a_database(tmp_path: Path, commands: Cli) -> None:
     (tmp_path / "settings.yaml").write_text("state_dir: state\n")
     bad(commands("list"), 4, "there is no database")
     bad(commands("add", "X"), 4, "there is no database")
+
+
+@pytest.fixture
+async def two_names(cli: Cli, store: Store) -> None:
+    """B.VAL is there beside B, as in an old database."""
+    await store.change_catalogue(lambda inventory, former: inventory.with_added(["B.VAL"], former))
+
+
+@pytest.mark.usefixtures("two_names")
+def test_of_two_names_of_one_pv_the_one_that_is_written_is_meant(cli: Cli) -> None:
+    assert cli("remove", "B.VAL").returncode == 0
+    assert cli("remove", "C.VAL").returncode == 0, "there is only C"
+    assert [pv["setpoint"] for pv in json.loads(cli("list", "--json").stdout)["pvs"]] == ["A", "B"]

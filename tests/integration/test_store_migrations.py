@@ -114,6 +114,15 @@ async def test_again_keeps_what_is_in_it(connection: asyncpg.Connection) -> None
     assert await connection.fetchval("SELECT count(*) FROM pgqueuer") == 1
 
 
+async def test_one_name_for_one_channel_where_no_other_one_has_it(connection: asyncpg.Connection) -> None:
+    await migrate(connection, MIGRATIONS[:9])
+    before = ["A.VAL", "ca://B", "ca://C.VAL", "D", "D.VAL", "E", "ca://E", "F.VALUE", ".VAL", "ca://"]
+    await connection.executemany("INSERT INTO channel (name) VALUES ($1)", [(name,) for name in before])
+    await migrate(connection, MIGRATIONS)
+    after = await connection.fetch("SELECT name FROM channel ORDER BY id")
+    assert [row["name"] for row in after] == ["A", "B", "C", "D", "D.VAL", "E", "ca://E", "F.VALUE", ".VAL", "ca://"]
+
+
 CATALOGUE_OF_0003 = """
 INSERT INTO channel (name) VALUES ('A'), ('A:RB'), ('GONE');
 INSERT INTO channel_list (digest, size, setpoints) VALUES ('x', 2, 1);

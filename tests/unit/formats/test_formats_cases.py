@@ -12,7 +12,7 @@ import pytest
 from squirrel_ioc.errors import SquirrelError
 from squirrel_ioc.formats import ReadOptions
 from squirrel_ioc.formats.registry import read_catalogue, read_snapshot
-from squirrel_ioc.model.pv_names import canonical
+from squirrel_ioc.model.pv_names import canonical, known_as, renamed
 
 CASES = Path(__file__).parent / "cases"
 
@@ -41,8 +41,13 @@ def refused(case: str) -> str:
 
 def test_one_name_for_one_channel() -> None:
     names = {"X": "X", "X.VAL": "X", "ca://X": "X", "ca://X.VAL": "X", "X.DESC": "X.DESC", "X.VALUE": "X.VALUE"}
+    names |= {"X.VAL$": "X$", "X$": "X$", "X.DESC$": "X.DESC$", ".VAL": ".VAL", ".VAL$": ".VAL$"}
     assert {name: canonical(name) for name in names} == names
-    assert canonical(".VAL") == ".VAL"
+
+
+def test_where_both_names_are_known_each_means_itself() -> None:
+    assert [known_as("X.VAL", known) for known in ({"X"}, {"X", "X.VAL"}, ())] == ["X", "X.VAL", "X"]
+    assert renamed(["X.VAL", "X", "Y.VAL", "ca://Y"]) == {"Y.VAL": "Y"}
 
 
 def test_a_file_with_fields_named_val_has_the_pvs_of_the_catalogue() -> None:

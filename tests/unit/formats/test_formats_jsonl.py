@@ -265,3 +265,18 @@ def test_a_file_of_an_earlier_version_knew_fewer_states() -> None:
         else:
             with pytest.raises(FormatError, match="states"):
                 list(read_stream(data, "t.jsonl"))
+
+
+def test_names_of_earlier_versions_become_those_of_today() -> None:
+    builder = FrameBuilder()
+    for name in ("A.VAL", "B", "B.VAL", "ca://C"):
+        builder.add(name, 1.0, Meta(Dbf.DOUBLE, 1))
+    snapshot = SnapshotFile(builder.build(), readbacks={"A.VAL": "A:RB.VAL"}, read_only=frozenset(["ca://C"]))
+    catalogue, back = there_and_back([Entry("A.VAL", "A:RB.VAL"), Entry("B"), Entry("B.VAL")], snapshot)
+    assert isinstance(catalogue, CatalogueFile)
+    assert isinstance(back, SnapshotFile)
+    assert catalogue.entries == [Entry("A", "A:RB"), Entry("B"), Entry("B.VAL")]
+    # Where an old database had both, both stay: each has values of its own.
+    assert back.frame.channels.names == ("A", "B", "B.VAL", "C")
+    assert back.readbacks == {"A": "A:RB"}
+    assert back.read_only == {"C"}
