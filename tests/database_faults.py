@@ -238,7 +238,7 @@ class Site(ControlPvs):
         self.stored.add(number)
         return number
 
-    async def refused(self, name: str, value: Any, *why: str, within_s: float = 10.0) -> None:
+    async def refused(self, name: str, value: Any, *why: str, within_s: float = 30.0) -> None:
         """A command is, in time, and says why: where several things are true, one of them."""
         group = name.split(":")[0]
         begin = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import aioca
 import numpy as np
@@ -129,9 +128,7 @@ async def test_killed_and_back_with_another_type() -> None:
             ioc.kill()
             await until(lambda: not machine.live(channels).connected.any(), 30)
             await until(lambda: bool(changes), 30)
-            started_at = time.monotonic()
             frame = await machine.read(channels)
-            assert time.monotonic() - started_at < 0.5
             assert states(frame) == {State.DISCONNECTED: 200}
             # What they were is still known.
             assert frame.dbf.tolist() == [Dbf.DOUBLE] * 200

@@ -218,8 +218,8 @@ async def test_heartbeat_beats_and_nothing_else_is_posted_while_idle(c: Control)
 
 
 async def test_uptime_is_fresh_when_read(c: Control) -> None:
-    assert await c.get("UPTIME") in ("00:00:00", "00:00:01", "00:00:02")
+    before = await c.get("UPTIME")
     await asyncio.sleep(1.1)
     later = await c.get("UPTIME", format=aioca.FORMAT_TIME)
-    assert later in ("00:00:01", "00:00:02", "00:00:03")
-    assert abs(datetime.now(UTC).timestamp() - later.timestamp) < 1
+    assert "00:00:00" <= before < later < "00:01:00"
+    assert abs(datetime.now(UTC).timestamp() - later.timestamp) < 10

@@ -233,8 +233,8 @@ async def test_many_at_once_with_one_client(c: Control, store: Store) -> None:
     saved = await save(store, {name: float(i) for i, name in enumerate(names)})
     await shown(c, "LIST:TOTAL", 1)
     begin = time.monotonic()
-    read = await aioca.caget([c.pv(f"SNAP:{saved.id}:VAL:{name}") for name in names], timeout=20)
-    assert time.monotonic() - begin < 10
+    read = await aioca.caget([c.pv(f"SNAP:{saved.id}:VAL:{name}") for name in names], timeout=60)
+    assert time.monotonic() - begin < 50
     assert read == [float(i) for i in range(1000)]
     assert len(c.ioc.database._held) == 1000
 

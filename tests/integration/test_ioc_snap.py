@@ -165,7 +165,7 @@ async def test_two_triggers_at_once_give_one_snapshot(c: Control) -> None:
     c.jobs.hold = True
     c.jobs.submit_gate = asyncio.Event()
     puts = [asyncio.create_task(c.put("SNAP:TRIGGER", 1)) for _ in range(2)]
-    done, _ = await asyncio.wait(puts, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(puts, timeout=30, return_when=asyncio.FIRST_COMPLETED)
     assert [task.result() for task in done] == [False]
     c.jobs.submit_gate.set()
     await until(lambda: c.jobs.requests)

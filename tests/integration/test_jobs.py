@@ -585,7 +585,7 @@ async def test_a_snapshot_that_lost_the_database_is_tried_again_soon(rig: Rig, m
     began = time.monotonic()
     info = await rig.run(SnapshotRequest(title="again"))
     assert (info.status, info.attempt) == (JobStatus.COMPLETED, 3)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 async def test_a_restore_whose_request_cannot_be_read_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from control_pvs import until
 
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.errors import NotActiveError, StoreError
-from squirrel_ioc.store import Lease, Store
+from squirrel_ioc.store import Lease, Store, lease
 from squirrel_ioc.store.lease import LEASE_S
 
 UNUSED = Path("unused")
@@ -46,20 +46,19 @@ async def test_one_of_two(both: tuple[Store, Store]) -> None:
     assert [store.acts() for store in both].count(True) == 1
 
 
-async def test_given_back_the_other_has_it_at_once(both: tuple[Store, Store]) -> None:
+async def test_given_back_the_other_has_it_at_once(both: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LEASE_S", 120.0)
     one, two = both
     await lease_of(one).take()
     waiting = asyncio.create_task(lease_of(two).take())
     await asyncio.sleep(0)
-    begin = time.monotonic()
     await asyncio.sleep(0.2)  # it has looked, and waits for the lease to run out
     assert not two.acts()
     await lease_of(one).give_back()
     assert not one.acts()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await waiting
     assert two.acts()
-    assert time.monotonic() - begin < LEASE_S / 2
     assert not lease_of(one).lost.is_set()
 
 
@@ -80,7 +79,7 @@ async def test_a_process_that_stands_still_has_lost_it(both: tuple[Store, Store]
     time.sleep(LEASE_S)  # noqa: ASYNC251 - nothing of this process moves
     assert not one.acts()
     await lease_of(two).take()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await lease_of(one).lost.wait()
     assert two.acts()
     assert not one.acts()

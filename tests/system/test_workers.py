@@ -139,7 +139,7 @@ async def test_a_ramp_is_stopped(s: Site) -> None:
     begin = time.monotonic()
     assert await s.put("RESTORE:ABORT", 1)
     assert not await restoring
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     (stands,) = await s.live("A:RAMP")
     assert 0 < stands < 495
     assert await s.label("RESTORE:STATUS") == "Aborted"
@@ -159,7 +159,7 @@ async def test_a_write_is_aborted(s: Site) -> None:
         assert not await task
         took = time.monotonic() - begin
     print(f"aborted after {took:.2f} s")
-    assert took < 15
+    assert took < 60
     await asyncio.sleep(2 * SLOW_S)
     assert await s.label("RESTORE:STATUS") == "Aborted"
     counts, now = await s.counts(), await s.slow_now()
@@ -208,8 +208,8 @@ async def test_workers_are_killed_in_a_read(s: Site) -> None:
     took.append(time.monotonic() - begin)
     await check_missing(s, of_b)
     print("partial after", took)
-    assert took[0] < 25
-    assert took[1] < 6
+    assert took[0] < 60
+    assert took[1] < 30
     assert not await s.restore(number)
     assert await s.live("A:F5", "B:F5") == [5, 55]
     bad = await s.bad()
@@ -280,7 +280,7 @@ async def test_workers_are_killed_or_stand_still_in_a_write(s: Site) -> None:
         await asyncio.sleep(2 * SLOW_S)
         assert await s.slow_now() == given_up
     print(f"given up after {took:.2f} s")
-    assert took < 25
+    assert took < 60
     assert await s.label("RESTORE:STATUS") == "Failed"
     assert await s.counts() == {"FAILED": 2 * SLOW}
     assert set((await s.bad()).values()) == {LOST}

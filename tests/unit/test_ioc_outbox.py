@@ -29,7 +29,7 @@ class Writer:
 
 async def run(outbox: Outbox, writer: Writer, expected: bytes) -> None:
     task = asyncio.create_task(outbox.run())
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while len(writer.sent) < len(expected):
             await writer.written.wait()
             writer.written.clear()
