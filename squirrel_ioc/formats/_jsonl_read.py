@@ -10,7 +10,8 @@ from typing import Any
 
 from squirrel_ioc.formats._jsonl_entry import count_of, entry_of, text_of, texts_of
 from squirrel_ioc.formats._jsonl_frame import FrameReader, decode_number
-from squirrel_ioc.formats._jsonl_write import VERSION
+from squirrel_ioc.formats._jsonl_held import Held
+from squirrel_ioc.formats._jsonl_write import MOST_LISTS, VERSION
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import CatalogueFile, Limits, SnapshotFile
 from squirrel_ioc.model.catalogue import Entry
@@ -77,6 +78,7 @@ class _Reader:
         self._problems = problems
         self._limits = limits
         self._line = 0
+        self._held = Held()
         self._lists: dict[int, _List] = {}
         self._metas: list[Meta] = [NO_META]
         self._entries: dict[str, Entry] | None = None
@@ -137,6 +139,9 @@ class _Reader:
             ((key, content),) = record.items()
             if key not in self._take:
                 raise ValueError(f"{key[:40]!r} is nothing that is known")  # noqa: TRY301
+            if self._held.line(key, content, len(text)) > self._limits.value_bytes:
+                limit = f"more than {self._limits.value_bytes} bytes of it would be in memory"
+                self._problems.fatal(self._name, self._line, limit)
             self._take[key](content)
         except RecursionError:
             reason = "objects within objects"
@@ -180,6 +185,8 @@ class _Reader:
         number = count_of(content, "list", 2**31)
         if number in self._lists or len(self._lists) >= _MAX_LABELS:
             raise ValueError("the list is there already, or there are too many")
+        if sum(known.rows for known in self._lists.values()) + rows > self._limits.rows * MOST_LISTS:
+            raise ValueError(f"more than {self._limits.rows * MOST_LISTS} channels in the lists")
         self._lists[number] = _List(setpoints, rows)
         self._lists[number].add([])
 

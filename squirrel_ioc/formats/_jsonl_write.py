@@ -17,18 +17,20 @@ from numpy.typing import NDArray
 from squirrel_ioc import __version__
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._breath import breathe
-from squirrel_ioc.formats._protocol import Sink, SnapshotFile
+from squirrel_ioc.formats._jsonl_held import Held
+from squirrel_ioc.formats._protocol import Limits, Sink, SnapshotFile
 from squirrel_ioc.model.catalogue import TREATMENT, Entry
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import NO_META, Dbf, Meta, State
 
-__all__ = ["VERSION", "CHUNK", "Writer", "encode_number"]
+__all__ = ["VERSION", "CHUNK", "MOST_LISTS", "Writer", "encode_number"]
 
 VERSION = 1
 CHUNK = 1000
 _LINE_SIDE = 1 << 20  # bytes of strings and arrays
 _NAMES = 10_000
-_LISTS = 8
+MOST_LISTS = 8
+"""Of channels, that are not forgotten."""
 _DEFAULT = Entry("")
 _DOUBLE = struct.Struct("<d")
 _PAYLOAD = (1 << 52) - 1
@@ -50,10 +52,12 @@ def _encode_bits(bits: int) -> str:
 
 
 class Writer:
-    """Writes one file: a catalogue, if any, then snapshots."""
+    """Writes one file: a catalogue, if any, then snapshots. Nothing that is not read again within `limits`."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, limits: Limits | None = None) -> None:
         self._sink = sink
+        self._limits = limits
+        self._held = Held()
         self._lines = 0
         self._lists: dict[int, ChannelList] = {}
         self._next_list = 0
@@ -76,7 +80,7 @@ class Writer:
             self._put({"entry": _entry(entry)})
 
     def snapshot(self, snapshot: SnapshotFile) -> None:
-        """A snapshot. Raises FormatError when its attributes are no JSON."""
+        """A snapshot. Raises FormatError when its attributes are no JSON, or it is larger than what is read."""
         frame = snapshot.frame
         list_id = self._list(frame.channels)
         head: dict[str, Any] = {
@@ -98,26 +102,38 @@ class Writer:
         while first < len(frame):
             breathe()
             last = extras.line_end(first, len(frame))
-            self._put({"values": _columns(frame, metas, extras, first, last)})
+            what = f"{snapshot.title}, {frame.channels.names[first]}"
+            self._put({"values": _columns(frame, metas, extras, first, last)}, what)
             first = last
 
     def close(self) -> None:
         """Write the end. What is written with the sink is up to its owner."""
         self._put({"end": {"lines": self._lines}})
 
-    def _put(self, record: Mapping[str, Any]) -> None:
+    def _put(self, record: Mapping[str, Any], what: str = "the file") -> None:
         try:
             text = json.dumps(record, allow_nan=False, separators=(", ", ": "))
         except (TypeError, ValueError, RecursionError) as e:
             raise FormatError([f"cannot be written as JSON: {e}"]) from e
+        if self._limits is not None:
+            self._check(record, len(text), what, self._limits)
         self._sink(text + "\n")
         self._lines += 1
+
+    def _check(self, record: Mapping[str, Any], size: int, what: str, limits: Limits) -> None:
+        """Raises FormatError when this line would not be read again."""
+        if size > limits.line_bytes:
+            raise FormatError([f"{what}: a line of {size} bytes, more than the {limits.line_bytes} that are read"])
+        ((key, content), *_) = record.items()
+        if self._held.line(key, content, size) > limits.value_bytes:
+            limit = f"more than the {limits.value_bytes} bytes that are held in memory when it is read"
+            raise FormatError([f"{what}: the snapshot has {limit}"])
 
     def _list(self, channels: ChannelList) -> int:
         for number, known in self._lists.items():
             if known.setpoints == channels.setpoints and known.same_as(channels):
                 return number
-        if len(self._lists) == _LISTS:
+        if len(self._lists) == MOST_LISTS:
             oldest = next(iter(self._lists))
             del self._lists[oldest]
             self._put({"forget": {"list": oldest}})

@@ -68,10 +68,11 @@ class Limits:
     line_bytes: int = 16 << 20
     file_bytes: int = 512 << 20
     rows: int = 2_000_000
-    value_bytes: int = 1 << 30  # of strings and arrays, which may take more than their text
+    value_bytes: int = 1 << 30  # of strings and arrays, which may take more than their text; of JSON lines, all text
     problems: int = 100
     include_depth: int = 16
     include_count: int = 100_000
+    include_s: float = 20.0  # from the first include on; 5000 of them with 50,000 PVs take 2
     stop: Callable[[], str] = _go_on
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from squirrel_ioc.errors import FormatError
+from squirrel_ioc.formats._breath import LINES_A_LOOK
 from squirrel_ioc.formats._lines import open_regular, read_lines
 from squirrel_ioc.formats._macros import MacroError, Macros
 from squirrel_ioc.formats._names import name_problem
@@ -19,7 +23,7 @@ from squirrel_ioc.model.pv_names import canonical
 __all__ = ["Place", "RequestReader"]
 
 _LINE_BYTES = 65536
-_CACHED_FILES = 1000
+_CACHED_BYTES = 4 << 20
 
 
 @dataclass
@@ -55,7 +59,9 @@ class RequestReader(ABC):
         self._entries: dict[str, Entry] = {}
         self._roots: list[Path] = []
         self._included = 0
+        self._end_s = math.inf
         self._cache: dict[Path, list[tuple[int, str]]] = {}
+        self._cached_bytes = 0
 
     def read(self, path: Path) -> CatalogueFile:
         """The PVs of a file. Raises FormatError."""
@@ -98,8 +104,11 @@ class RequestReader(ABC):
         """Read another file at this point."""
         limits = self.options.limits
         self._included += 1
+        if self._included == 1:
+            self._end_s = time.monotonic() + limits.include_s
         if self._included > limits.include_count:
             self.problems.fatal(place.name, place.line, f"more than {limits.include_count} files included")
+        self._check_time(place)
         if place.depth >= limits.include_depth:
             self.problem(place, f"{name}: files include each other more than {limits.include_depth} deep")
             return
@@ -129,21 +138,30 @@ class RequestReader(ABC):
             self.problem(place.via, e.problems[0])
             return
         with file:
-            narrow = type(limits)(**{**vars(limits), "line_bytes": min(limits.line_bytes, _LINE_BYTES)})
+            narrow = replace(limits, line_bytes=min(limits.line_bytes, _LINE_BYTES))
             source = read_lines(file, place.name, self.problems, narrow, self.options.encoding)
-            if place.via is None or len(self._cache) >= _CACHED_FILES:
+            size = os.fstat(file.fileno()).st_size
+            if place.via is None or self._cached_bytes + size > _CACHED_BYTES:
                 self.lines(place, self._numbered(place, source))
                 return
-            lines = list(source)
-        if sum(len(text) for _, text in lines) < 1 << 20:
-            self._cache[place.path] = lines
+            self._cached_bytes += size
+            lines = self._cache[place.path] = list(source)
         self.lines(place, self._numbered(place, iter(lines)))
 
-    @staticmethod
-    def _numbered(place: Place, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    def _numbered(self, place: Place, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         for number, text in lines:
             place.line = number
+            if number % LINES_A_LOOK == 0 and place.via is not None:
+                self._check_time(place)
             yield number, text
+
+    def _check_time(self, place: Place) -> None:
+        """Raises FormatError when reading what is included takes too long: a file may be included again and again."""
+        limits = self.options.limits
+        if time.monotonic() > self._end_s:
+            self.problems.fatal(place.name, place.line, f"included files take more than {limits.include_s:g} s")
+        if reason := limits.stop():
+            self.problems.fatal(place.name, place.line, reason)
 
     def _find(self, place: Place, name: str) -> Path | None:
         """The file an include means; None, and a problem, when there is none or it may not be read."""

@@ -30,8 +30,10 @@ from squirrel_ioc.store import Store
 
 __all__ = ["LOAD_LIMITS", "Loaded", "Progress", "dump", "load"]
 
-LOAD_LIMITS: Final = Limits(line_bytes=1 << 30, file_bytes=1 << 50)
-"""For files that somebody with a shell loads: in memory there is one snapshot of them, whatever their size."""
+LOAD_LIMITS: Final = Limits(line_bytes=64 << 20, value_bytes=512 << 20, file_bytes=1 << 50)
+"""For files that somebody with a shell loads, whatever their size: in memory there is one snapshot of them, within
+bounds. They hold unpacked; of 50,000 PVs, 1000 of them arrays of 1024 numbers, a line has 0.5 MB, the snapshot 15 MB.
+"""
 
 Progress = Callable[[int, int], None]
 """progress(done, total)"""
@@ -42,8 +44,8 @@ async def dump(
 ) -> int:
     """Write the catalogue and snapshots to a new file; how many snapshots. All, those of `ids`, or only the `kept`.
 
-    Raises FormatError when the file cannot be written, or without `replace` is there already; RefusedError when one of
-    `ids` does not exist. Memory is that of a snapshot.
+    Raises FormatError when the file cannot be written, is there already (without `replace`), or could not be loaded
+    again (LOAD_LIMITS); RefusedError when one of `ids` does not exist. Memory is that of a snapshot.
     """
     entries = (await store.load_catalogue()).entries
     async with store.transfer.reading() as reader:
@@ -53,7 +55,7 @@ async def dump(
         if not replace and await asyncio.to_thread(os.path.lexists, path):
             raise FormatError([f"{path.name}: is there already"])
         with new_file(path, replace=replace) as sink:
-            writer = Writer(sink)
+            writer = Writer(sink, LOAD_LIMITS)
             await asyncio.to_thread(writer.catalogue, entries)
             for done, snapshot in enumerate(snapshots):
                 progress(done, len(snapshots))

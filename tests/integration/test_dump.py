@@ -20,7 +20,8 @@ from store_frames import assert_same
 from stored import NOON
 
 from squirrel_ioc.errors import FormatError, RefusedError
-from squirrel_ioc.jobs.transfer import Loaded, dump, load
+from squirrel_ioc.jobs import transfer
+from squirrel_ioc.jobs.transfer import LOAD_LIMITS, Loaded, dump, load
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame, FrameBuilder
@@ -284,6 +285,27 @@ async def test_a_dump_overwrites_nothing(store: Store, tmp_path: Path) -> None:
     await dumped(store, path, replace=True)
     assert files_in(tmp_path) == ["all.jsonl"]
     assert path.read_text().startswith('{"format": "squirrel-ioc"')
+
+
+async def test_nothing_is_dumped_that_could_not_be_loaded(
+    store: Store, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too large for a load is told when it is dumped, and refused before it is in memory when it is loaded."""
+    builder = FrameBuilder()
+    builder.add("W", np.arange(1000.0), Meta(Dbf.DOUBLE, 1000))
+    await store.save_snapshot(builder.build(), NewSnapshot("wave"))
+    await dumped(store, tmp_path / "whole.jsonl.zst")
+    for limits, reason in (
+        (replace(LOAD_LIMITS, line_bytes=8000), r"wave, W: a line of \d+ bytes, more than the 8000 that are read"),
+        (replace(LOAD_LIMITS, value_bytes=8000), "wave, W: the snapshot has more than the 8000 bytes"),
+    ):
+        monkeypatch.setattr(transfer, "LOAD_LIMITS", limits)
+        with pytest.raises(FormatError, match=reason):
+            await dumped(store, tmp_path / "again.jsonl")
+        with pytest.raises(FormatError, match=r"whole.jsonl.zst:\d+: .* 8000 bytes"):
+            await loaded(other, tmp_path / "whole.jsonl.zst")
+        assert await other.snapshots(SnapshotFilter()) == ([], 0)
+    assert files_in(tmp_path) == ["whole.jsonl.zst"]
 
 
 async def test_an_interrupted_dump_leaves_nothing(store: Store, tmp_path: Path) -> None:

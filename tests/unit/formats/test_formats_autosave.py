@@ -123,6 +123,24 @@ def test_includes_without_a_loop_but_without_end_are_bounded(tmp_path: Path) -> 
     assert len(found) == 101
 
 
+def test_includes_are_bounded_in_time(tmp_path: Path) -> None:
+    (tmp_path / "top.req").write_text("A\n" * 300 + "file sub.req\nfile sub.req\n")
+    (tmp_path / "sub.req").write_text("B\n" * 300)
+    (problem,) = problems_of(tmp_path / "top.req", "catalogue", limits=Limits(include_s=-1.0))
+    assert problem == "top.req:301: included files take more than -1 s"
+    (tmp_path / "top.req").write_text("A\n" * 1000)  # which includes nothing, and may take its time
+    assert len(read_catalogue(tmp_path / "top.req", options=ReadOptions(limits=Limits(include_s=-1.0))).entries) == 1
+
+
+def test_reading_can_be_stopped_within_includes(tmp_path: Path) -> None:
+    """Also where an included file is known already: it is read once, and included again and again."""
+    (tmp_path / "top.req").write_text("file sub.req\n" * 3)
+    (tmp_path / "sub.req").write_text("B\n" * 100)
+    answers = iter(["", "", "that is enough"])
+    (problem,) = problems_of(tmp_path / "top.req", "catalogue", limits=Limits(stop=lambda: next(answers)))
+    assert problem == "top.req:3: that is enough"
+
+
 def test_save_file() -> None:
     found = read_snapshot(FILES / "autosave" / "settings.sav")
     assert values(found.frame) == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats import CatalogueFile, Limits, SnapshotFile, read_catalogue, read_snapshot, write_snapshot
+from squirrel_ioc.formats.compressed import BigFile, new_file
 from squirrel_ioc.formats.jsonl import Writer, read_stream
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
@@ -241,6 +243,84 @@ def test_more_rows_than_allowed_are_refused(tmp_path: Path) -> None:
     write_snapshot(tmp_path / "t.jsonl", SnapshotFile(big(30)), "jsonl")
     (problem,) = problems_of(tmp_path / "t.jsonl", limits=Limits(rows=29))
     assert "rows: 30 is no number from 0 to 29" in problem
+
+
+def arrays(count: int) -> SnapshotFile:
+    """A snapshot with so many arrays of 100 numbers."""
+    builder = FrameBuilder()
+    for i in range(count):
+        builder.add(f"W:{i}", np.arange(100.0), Meta(Dbf.DOUBLE, 100))
+    return SnapshotFile(builder.build(), title="waves")
+
+
+def test_what_is_in_memory_is_bounded(tmp_path: Path) -> None:
+    """Of one snapshot, not of the file."""
+    out = io.StringIO()
+    writer = Writer(out.write)
+    for count in (18, 18, 18, 40):
+        writer.snapshot(arrays(count))
+    writer.close()
+    read = read_stream(io.BytesIO(out.getvalue().encode()), "t.jsonl", Limits(value_bytes=30_000))
+    assert [len(r.frame) for r in (next(read), next(read), next(read)) if isinstance(r, SnapshotFile)] == [18, 18, 18]
+    with pytest.raises(FormatError, match=r"^t\.jsonl:\d+: more than 30000 bytes of it would be in memory$"):
+        next(read)
+
+
+@pytest.mark.parametrize("kind", ["meta", "names", "entry"])
+def test_what_is_in_memory_is_bounded_whatever_it_is(kind: str) -> None:
+    meta = {"type": "LONG", "count": 1, "precision": 0, "limits": [0] * 8, "labels": []}
+    lines: list[dict[str, Any]] = {
+        "meta": [{"meta": {**meta, "id": i, "units": f"{i}"}} for i in range(1, 1000)],
+        "names": [
+            {"channels": {"list": 0, "setpoints": 0, "rows": 1000}},
+            *({"names": {"list": 0, "names": [f"T:{i:080}"]}} for i in range(1000)),
+        ],
+        "entry": [
+            {"catalogue": {"entries": 1000}},
+            *({"entry": {"setpoint": f"T:{i:080}"}} for i in range(1000)),
+        ],
+    }[kind]
+    out = io.StringIO()
+    Writer(out.write)
+    text = io.BytesIO("\n".join([out.getvalue().strip(), *map(json.dumps, lines)]).encode())
+    with pytest.raises(FormatError, match="more than 50000 bytes of it would be in memory"):
+        list(read_stream(text, "t.jsonl", Limits(value_bytes=50_000)))
+
+
+def test_nothing_is_written_that_would_not_be_read_again() -> None:
+    for limits, reason in (
+        (Limits(line_bytes=1000), r"waves, W:0: a line of \d+ bytes, more than the 1000 that are read"),
+        (Limits(value_bytes=20_000), "the snapshot has more than the 20000 bytes that are held in memory"),
+    ):
+        with pytest.raises(FormatError, match=reason):
+            Writer(lambda _: None, limits).snapshot(arrays(20))
+    out = io.StringIO()
+    writer = Writer(out.write, limits := Limits(line_bytes=30_000, value_bytes=30_000))
+    for _ in range(5):
+        writer.snapshot(arrays(20))
+    writer.close()
+    assert len(list(read_stream(io.BytesIO(out.getvalue().encode()), "t.jsonl", limits))) == 5
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_small_file_that_unpacks_to_a_large_line(tmp_path: Path, suffix: str) -> None:
+    """It is refused before it is unpacked: nearly nothing of it is in memory."""
+    path = tmp_path / f"t.jsonl{suffix}"
+    with new_file(path, replace=False) as sink:
+        for _ in range(32):
+            sink("x" * (1 << 20))
+    assert path.stat().st_size < 1 << 18
+    file = BigFile(path, Limits())
+    tracemalloc.start()
+    try:
+        with file.text() as text, pytest.raises(FormatError) as caught:
+            list(read_stream(text, path.name, Limits(line_bytes=1 << 20)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        file.close()
+    assert caught.value.problems == (f"{path.name}:1: the line is longer than 1048576 bytes",)
+    assert peak < 8 << 20
 
 
 def test_a_file_of_an_earlier_version_knew_fewer_states() -> None:
