@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="List and show snapshots.")
+
+_WIDE: Final = 110
+"""Columns of a terminal that has room for sizes and labels; `show` and `--json` have them at any width."""
 
 
 @app.command("list")
@@ -59,24 +62,18 @@ def list_snapshots(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("ID", "Taken", "Title", "User", "PVs", "Missing", "Size", "Flags", "Labels")
+    console = Console()
+    wide = console.width >= _WIDE
+    table = Table(*("ID", "Taken", "Title", "User", "PVs", "Missing", "Flags"), *(("Size", "Labels") if wide else ()))
     table.columns[1].no_wrap = True
-    for name in ("ID", "PVs", "Missing", "Size"):
-        next(c for c in table.columns if c.header == name).justify = "right"
+    for column in table.columns:
+        if column.header in ("ID", "PVs", "Missing", "Size"):
+            column.justify, column.no_wrap = "right", True
     for s in found:
-        add_row(
-            table,
-            str(s.id),
-            local_time(s.taken),
-            s.title,
-            s.user,
-            str(s.count),
-            str(s.missing or ""),
-            bytes_text(s.size_bytes),
-            s.flags,
-            ", ".join(s.labels),
-        )
-    Console().print(table)
+        more = (bytes_text(s.size_bytes), ", ".join(s.labels)) if wide else ()
+        counts = str(s.count), str(s.missing or "")
+        add_row(table, str(s.id), local_time(s.taken), s.title, s.user, *counts, s.flags, *more)
+    console.print(table)
     first = (page - 1) * size
     typer.echo(f"{first + 1 if found else 0} to {first + len(found)} of {total}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,4 +168,12 @@ async def _live(job: JobContext, channels: ChannelList) -> Frame:
         progress=lambda done, of: job.report(done, of, f"reading {of} PVs", 80.0 * done / max(of, 1)),
         abort=lambda: job.aborted,
     )
-    return marked(frame, job.away)
+    return marked(_without_those_that_left(frame, job.catalogue), job.away)
+
+
+def _without_those_that_left(frame: Frame, catalogue: Catalogue) -> Frame:
+    """PVs that are not in the catalogue any more are not read: nobody shall look for their IOC."""
+    left = (catalogue.channels.find(frame.channels) < 0) & (frame.state == State.DISCONNECTED)
+    if not left.any():
+        return frame
+    return replace(frame, state=np.where(left, np.uint8(State.NOT_READ), frame.state))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aioca
 import pytest
+import yaml
 from ioc_process import IocProcess
 from live_service import Live, serving
 from raw_ca import raw_client
+from running import environment
 
 from squirrel_ioc.config import DatabaseSettings
 
@@ -78,3 +84,29 @@ async def test_a_parameter_that_somebody_else_has_just_set_is_told(s: Live) -> N
         await s.wait_for("RESTORE:MODE", 1)
     assert await s.put("RESTORE:ID", number)
     assert "RESTORE:MODE was set by ann@console7" in await s.text("RESTORE:MSG")
+
+
+async def test_a_pv_that_has_left_the_catalogue_is_not_called_disconnected(s: Live) -> None:
+    number = await snapshot(s, "golden")
+    assert await s.say("PVS:REMOVE", "K:B")
+    assert await s.say("DIFF:DO", f"{number} 0 show=missing")
+    assert list(await s.get("DIFF:NAMES")) == ["K:B"]
+    assert list(await s.get("DIFF:B:STR")) == ["not read"]
+    assert await s.say("PVS:ADD", "K:B")
+
+
+async def test_the_list_of_snapshots_on_a_terminal_of_80_columns(s: Live, tmp_path: Path) -> None:
+    await snapshot(s, "before the access")
+    assert s.settings.database.dsn is not None
+    settings = {"database": {"dsn": s.settings.database.dsn.get_secret_value()}}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "squirrel_ioc", "snapshots", "list", "--config", str(tmp_path / "settings.yaml")),
+        env=environment() | {"COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    lines = out.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    (row,) = [line for line in lines if "before the access" in line]
+    assert re.search(r" 1 .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d .* before the access .* 2 ", row), row
