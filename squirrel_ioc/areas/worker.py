@@ -49,7 +49,7 @@ class Worker:
         self._settings = settings
         self._areas = tuple(dict.fromkeys(areas))
         self._ids: dict[str, int] = {}
-        self._runs: dict[UUID, Run] = {}
+        self._runs: set[Run] = set()
         self._manager: QueueManager | None = None
         self._stopping = False
         self._dirty = asyncio.Event()
@@ -87,7 +87,7 @@ class Worker:
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Begin nothing any more, end what is under way before its next write, answer, and leave."""
         self._stopping = True
-        for run in self._runs.values():
+        for run in self._runs:
             run.cancelled = True
         if self._manager is not None:
             self._manager.shutdown.set()
@@ -151,11 +151,11 @@ class Worker:
             part_id = UUID(bytes=delivery.payload)
             area = delivery.entrypoint.removeprefix(entrypoint(""))
             run = Run(self._parts, part_id, self._ids[area], lambda: self._stopping)
-            self._runs[part_id] = run
+            self._runs.add(run)  # a part may be delivered again before the delivery before has ended
             try:
                 await carry_out(run, self._machine, self._held, self._tell_all)
             finally:
-                del self._runs[part_id]
+                self._runs.discard(run)
             self._dirty.set()
         except Exception:
             _log.exception("a part")
@@ -172,8 +172,8 @@ class Worker:
             case "reset":
                 self._machine.reset_iocs()
             case "cancel":
-                for part_id, run in self._runs.items():
-                    if told.get("id") in ("", part_id.hex):
+                for run in self._runs:
+                    if told.get("id") in ("", run.id.hex):
                         run.cancelled = True
 
     # What is held, and what is known of it
