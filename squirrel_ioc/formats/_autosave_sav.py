@@ -14,46 +14,50 @@ are indices. Nothing says what type a PV has: see `retype`. The values have no t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from squirrel_ioc.formats._columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
-from squirrel_ioc.formats._escape import escape, unescape
-from squirrel_ioc.formats._lines import open_regular, read_lines
+from squirrel_ioc.formats._continued import Continued, Text, is_plain
+from squirrel_ioc.formats._escape import unescape
+from squirrel_ioc.formats._lines import first_look, open_regular, read_lines
 from squirrel_ioc.formats._macros import MacroError, Macros
-from squirrel_ioc.formats._names import name_problem
-from squirrel_ioc.formats._problems import Losses, Problems
-from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats._rows import Row, double_text, number_text, plain_nan, rows, texts
-from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
+from squirrel_ioc.formats._problems import Problems
+from squirrel_ioc.formats._protocol import ReadOptions, SnapshotFile
+from squirrel_ioc.formats._rows import double_text
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.pv_names import canonical
-from squirrel_ioc.model.values import Dbf, State
+from squirrel_ioc.model.values import Dbf
 
-__all__ = ["read", "write"]
+__all__ = ["ARRAY", "read"]
 
 _VERSION = re.compile(r"#\s?(?:save/restore|autosave)\s+[VR](\d+)[.-](\d+)")
 _FIRST_WITH_END = (1, 8)
+_NO_END = "no <END>, which came with version 1.8: nothing tells whether the file is whole"
 _DATE = re.compile(r"(\d{6}-\d{6})\s*$")
-_ARRAY = "@array@"
+ARRAY = "@array@"
+_COUNTED = re.compile(r"!\s*\d+ channel")
 _UNCONNECTED = frozenset(["Search Issued", "Not Connected"])
 _FIELD = re.compile(r"\S*(:\S+|\.[A-Z][A-Z0-9]{0,3}\$?)")
 _ELEMENT = re.compile(r'\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _TOKEN = re.compile(r'\\.|["}]')
 _ELEMENT_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _PRINTED = {"n": "\n", "r": "\r"}
-_LONG_STRING = 199
-_NAME_LENGTH = 79
 
 
 def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
     """The values of a save file. Raises FormatError."""
     problems = Problems(options.limits.problems)
     with open_regular(path, path.name, options.limits) as file:
-        reader = _Reader(path.name, problems, options)
+        plain = first_look(file, path.name, options, _has_plain_names)
+        reader = _Reader(path.name, problems, options, plain=plain)
         reader.read(read_lines(file, path.name, problems, options.limits, options.encoding))
+        doubts = [] if reader.ended else [_NO_END + _cut_off(file, reader.rows)]
     frame = reader.rows.frame()
     return SnapshotFile(
         frame,
@@ -62,14 +66,24 @@ def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
         origin=origin,
         file_name=path.name,
         typed=False,
-        warnings=reader.rows.warnings.lines(),
+        warnings=[*doubts, *reader.rows.warnings.lines()],
     )
 
 
+def _cut_off(file: BinaryIO, rows: ValueRows) -> str:
+    """What to say of a file without <END> whose last line has no end either: autosave gives each line one."""
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n" or not rows.columns.names:
+        return ""
+    return f"; its last line has no end: the value of {rows.columns.names[-1]} may be cut off"
+
+
 class _Reader:
-    def __init__(self, name: str, problems: Problems, options: ReadOptions) -> None:
+    def __init__(self, name: str, problems: Problems, options: ReadOptions, *, plain: bool) -> None:
         self.rows = ValueRows(name, problems, options, last_wins=True)
+        self._texts = Continued(name, self.rows, problems, options.live, plain=plain)
         self.taken: datetime | None = None
+        self.ended = False
         self._name = name
         self._problems = problems
         self._encoding = options.encoding
@@ -83,19 +97,21 @@ class _Reader:
             has_end_mark |= _has_end_mark(raw)
             text = self._expand(number, raw)
             if text is None or not text.strip():
+                self._texts.blank()
                 continue
             if text.startswith("<END>"):
                 if any(after.strip() for _, after in lines):
                     self.rows.warnings.note("what follows <END> is ignored")
+                self.ended = True
                 return
             if text.lstrip().startswith("#"):
                 self._comment(number, text.lstrip(), lines)
             elif not text.startswith("!"):
                 self._value(number, text.lstrip(), lines)
+            elif not _COUNTED.match(text):  # what begins so is nothing, or the rest of a text
+                self._texts.takes(number, text, None)
         if has_end_mark:
             self._problems.add(self._name, number, "no <END>: the file was not written to its end")
-        else:
-            self.rows.warnings.note("no <END>, which came with version 1.8: nothing tells whether the file is whole")
 
     def _expand(self, number: int, text: str) -> str | None:
         if self._macros is None:
@@ -114,31 +130,42 @@ class _Reader:
             except ValueError:
                 self.rows.warnings.note(f"the date {date[1]} of its header is none")
         name, _, rest = text[1:].partition(" ")
-        if name and rest.startswith(_ARRAY):
+        if name and rest.startswith(ARRAY):
             self._whole_array(number, rest, lines)
         likely = rest.strip() in _UNCONNECTED or _FIELD.fullmatch(name) is not None
         if name and likely:
             self.rows.comment(canonical(name), number)
+            self._texts.follows(None)
 
     def _value(self, number: int, text: str, lines: Iterator[tuple[int, str]]) -> None:
         name = text.split(None, 1)[0]
         value = text[len(name) + 1 :]
-        if value.startswith(_ARRAY):
+        if value.startswith(ARRAY):
             value = self._whole_array(number, value, lines)
+            if "\n" in value:
+                self._texts.tell(number, f"{name}: a text of the array has a line end in it", name)
+        elif self._texts.takes(number, text, name, partial(_is_text, value)):
+            return
         name = canonical(name)
+        self._texts.follows(None)
         if not self.rows.new(name, number, value):
             return
         try:
-            if value.startswith(_ARRAY):
-                cell = _array(value, self._encoding)
-            elif name.endswith("$"):
-                cell = chars_cell(unescape(value, self._encoding))
-            else:
-                cell = _scalar(value, self._encoding)
+            cell = self._cell(name, value)
         except ValueError as e:
             self._problems.add(self._name, number, f"{name}: {e}")
             return
         self.rows.put(name, cell)
+        if not value.startswith(ARRAY) and cell.raw is not None:
+            self._texts.follows(Text(name, number, value, lambda longer: self._cell(name, longer)))
+
+    def _cell(self, name: str, value: str) -> Cell:
+        """Raises ValueError."""
+        if value.startswith(ARRAY):
+            return _array(value, self._encoding)
+        if name.endswith("$"):
+            return chars_cell(unescape(value, self._encoding))
+        return _scalar(value, self._encoding)
 
     def _whole_array(self, number: int, value: str, lines: Iterator[tuple[int, str]]) -> str:
         """An array may go on in the lines that follow, to its closing bracket."""
@@ -148,7 +175,7 @@ class _Reader:
             following = next(lines, None)
             if following is None or following[1].startswith("<END>"):
                 self._problems.fatal(self._name, number, "the array that begins here has no end")
-            parts.append(following[1])
+            parts.append("\n" * quoted + following[1])
             size += len(following[1])
             if size > self._limit:
                 self._problems.fatal(
@@ -156,6 +183,35 @@ class _Reader:
                 )
             closed, quoted = _scan(following[1], quoted=quoted)
         return "".join(parts)
+
+
+def _has_plain_names(lines: Iterator[tuple[int, str]]) -> bool:
+    """Whether its PVs may have names without a separator."""
+    first = closed = True
+    quoted = False
+    for _, raw in lines:
+        text = raw.strip()
+        if not closed:
+            closed, quoted = _scan(raw, quoted=quoted)
+        elif text.startswith("<END>"):
+            break
+        elif text and not text.startswith("!"):
+            name, _, value = text.removeprefix("#").partition(" ")
+            if value.startswith(ARRAY):
+                closed, quoted = _scan(value, quoted=False)
+            if not text.startswith("#"):
+                if is_plain(name, partial(_is_text, value), first=first):
+                    return True
+                first = False
+    return False
+
+
+def _is_text(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return not value.startswith(ARRAY)
+    return False
 
 
 def _has_end_mark(header: str) -> bool:
@@ -195,7 +251,7 @@ def _scalar(text: str, encoding: str) -> Cell:
 
 def _array(value: str, encoding: str) -> Cell:
     opening = value.find("{")
-    if opening < 0 or value[len(_ARRAY) : opening].strip():
+    if opening < 0 or value[len(ARRAY) : opening].strip():
         raise ValueError("an array begins with {")
     if "\\" not in value:
         between, texts = value[opening + 1 :].split('"')[::2], value.split('"')[1::2]
@@ -216,81 +272,3 @@ def _array(value: str, encoding: str) -> Cell:
 
 def _plain(match: re.Match[str]) -> str:
     return _PRINTED.get(match[1], match[1])
-
-
-def write(sink: Sink, snapshot: SnapshotFile) -> list[str]:
-    """A save file; returns what it cannot hold."""
-    losses = Losses()
-    frame_losses(losses, snapshot)
-    taken = now_if_none(snapshot.taken).astimezone()
-    lines: list[str] = []
-    missing = 0
-    for row in rows(snapshot.frame):
-        if not row.setpoint:
-            losses.left_out("a readback, and autosave writes all it has", row.name)
-        elif row.name in snapshot.read_only:
-            losses.left_out("read-only, and autosave writes all it has", row.name)
-        elif (problem := name_problem(row.name)) is not None:
-            losses.left_out(problem, row.name)
-        elif row.state is not State.VALUE:
-            missing += 1
-            lines.append(f"#{row.name} Not Connected\n")
-        else:
-            try:
-                lines.append(f"{row.name} {_text(row, losses)}\n")
-            except ValueError as e:
-                losses.left_out(str(e), row.name)
-        if len(row.name) > _NAME_LENGTH:
-            losses.add(f"autosave cuts names at {_NAME_LENGTH} characters", row.name)
-    sink(f"# autosave R5.3\tAutomatically generated - DO NOT MODIFY - {taken:%y%m%d-%H%M%S}\n")
-    if missing:
-        sink(f"! {missing} channel(s) not connected - or not all gets were successful\n")
-    for line in lines:
-        sink(line)
-    sink("<END>\n")
-    return losses.lines()
-
-
-def _text(row: Row, losses: Losses) -> str:
-    if row.name.endswith("$") and row.dbf is Dbf.CHAR and row.array and row.raw is not None:
-        return _long_string(row, losses, *row.raw.split(b"\0", 1))
-    if row.dbf is Dbf.STRING:
-        if row.array:
-            return _braces([_quoted(row, e, losses) for e in texts(row)])
-        text = escape(texts(row)[0])
-        if text.startswith(_ARRAY):
-            raise ValueError("its text looks like an array")
-        return text
-    if row.name.endswith("$"):
-        raise ValueError("no text, though its name is that of a long string")
-    for element in row.elements:
-        if element != element and not plain_nan(element):
-            losses.add("a NaN with a payload becomes an ordinary one", row.name)
-            break
-    numbers = [number_text(row.dbf, e) for e in row.elements]
-    return _braces([f'"{t}" ' for t in numbers]) if row.array else numbers[0]
-
-
-def _long_string(row: Row, losses: Losses, text: bytes, rest: bytes = b"") -> str:
-    if len(text) > _LONG_STRING:
-        losses.add(f"autosave reads the first {_LONG_STRING} characters of a long string", row.name)
-    if rest.strip(b"\0"):
-        raise ValueError("text after its NUL")
-    return escape(text)
-
-
-def _braces(elements: list[str]) -> str:
-    return f"{_ARRAY} {{ {''.join(elements)}}}"
-
-
-def _quoted(row: Row, element: bytes, losses: Losses) -> str:
-    try:
-        text = element.decode()
-    except UnicodeDecodeError:
-        raise ValueError("an element that is no UTF-8 text") from None
-    if "\\" in text:
-        losses.add("autosave itself does not read a backslash in an array of strings as it writes it", row.name)
-    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    if any(ord(c) < 32 or ord(c) == 127 for c in text.replace("\t", "")):
-        raise ValueError("a control character in an array of strings")
-    return f'"{text}" '

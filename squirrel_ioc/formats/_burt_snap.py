@@ -20,10 +20,14 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from squirrel_ioc.formats._burt_values import array_cell, row_text, scalar_cell
-from squirrel_ioc.formats._lines import open_regular, read_lines
+from squirrel_ioc.formats._columns import Cell
+from squirrel_ioc.formats._continued import Continued, Text, is_plain
+from squirrel_ioc.formats._lines import first_look, open_regular, read_lines
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
@@ -31,7 +35,7 @@ from squirrel_ioc.formats._rows import rows
 from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.pv_names import canonical
-from squirrel_ioc.model.values import State
+from squirrel_ioc.model.values import Dbf, State
 
 __all__ = ["START", "read", "write"]
 
@@ -43,6 +47,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _FLAGGED = re.compile(r"(\S+)\s+([01]|0x[0-9a-fA-F]+)\s*")
 """A text, and the flag that LIGO's SDF writes after every value: whether it is monitored."""
 
+_WITH_FLAG = re.compile(r'[ \t]*(?:-?\d[-+.\deE]*|"[^"]*"|\\0{1,3})(?:[ \t]+(?:0x[0-9a-fA-F]+|[-+.\deE]+))+[ \t]*')
+"""A value that is no other with this after it: a number, a text in quotes, or none."""
+
 _LINE = re.compile(r"[ \t]*(?:(RON|RO|WO|-)[ \t]+)?([^ \t]+)[ \t]+(\d{1,9})(?:[ \t](.*))?", re.DOTALL)
 
 
@@ -50,8 +57,9 @@ def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
     """The values of a snapshot file. Raises FormatError."""
     problems = Problems(options.limits.problems)
     with open_regular(path, path.name, options.limits) as file:
+        look = first_look(file, path.name, options, lambda lines: _look(lines, options.encoding), any_bytes=True)
         lines = read_lines(file, path.name, problems, options.limits, options.encoding, any_bytes=True)
-        reader = _Reader(path.name, problems, options)
+        reader = _Reader(path.name, problems, options, look)
         reader.header(lines)
         reader.body(lines)
     frame = reader.rows.frame(as_shown=True)
@@ -70,10 +78,43 @@ def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
     )
 
 
+class _Look(NamedTuple):
+    """What the whole file shows: PVs with names without separators; LIGO's flags after the values."""
+
+    plain: bool
+    flags: bool
+
+
+def _look(lines: Iterator[tuple[int, str]], encoding: str) -> _Look:
+    for _, text in lines:
+        if text.strip() == _END:
+            break
+    plain = flags = False
+    first = True
+    for _, text in lines:
+        match = _LINE.fullmatch(text)
+        if match is None or text.lstrip().startswith("%"):
+            continue
+        count, value = int(match[3]), match[4] or ""
+        flags = flags or (count == 1 and _WITH_FLAG.fullmatch(value) is not None)
+        plain = plain or is_plain(match[2], partial(_ends_text, count, value, encoding), first=first)
+        first = False
+    return _Look(plain, flags)
+
+
+def _ends_text(count: int, value: str, encoding: str) -> bool:
+    """Whether the value of a line could be the end of a text that begins above it."""
+    try:
+        return value.endswith('"') or (count == 1 and scalar_cell(value, 1, encoding)[0].meta.dbf is Dbf.STRING)
+    except ValueError:
+        return True
+
+
 class _Reader:
-    def __init__(self, name: str, problems: Problems, options: ReadOptions) -> None:
+    def __init__(self, name: str, problems: Problems, options: ReadOptions, look: _Look) -> None:
         self.rows = ValueRows(name, problems, options)
-        self._flags = False
+        self._texts = Continued(name, self.rows, problems, options.live, plain=look.plain)
+        self._flags = look.flags
         self.fields: dict[str, str] = {}
         self.read_only: list[str] = []
         self._name = name
@@ -120,36 +161,54 @@ class _Reader:
     def body(self, lines: Iterator[tuple[int, str]]) -> None:
         for number, text in lines:
             stripped = text.strip(" \t\r")
+            if not stripped:
+                self._texts.blank()
             if not stripped or stripped.startswith("%"):
                 continue
             if stripped == START:
                 self._problems.fatal(self._name, number, "a second header: these are several files in one")
             match = _LINE.fullmatch(text)
             if match is None:
-                self._problems.add(self._name, number, "a line is [RO|RON|WO] PV count value")
+                if not self._texts.takes(number, text, None):
+                    self._problems.add(self._name, number, "a line is [RO|RON|WO] PV count value")
                 continue
-            tag, name, count, value = match[1], canonical(match[2]), int(match[3]), match[4] or ""
+            tag, name, count, value = match[1], match[2], int(match[3]), match[4] or ""
+            if self._texts.takes(number, text, name, partial(_ends_text, count, value, self._encoding)):
+                continue
+            name = canonical(name)
+            self._texts.follows(None)
             if self.rows.new(name, number, value):
                 self._value(number, tag, name, count, value)
+        self._texts.follows(None)
 
     def _value(self, number: int, tag: str | None, name: str, count: int, value: str) -> None:
-        try:
-            cell, rest = (scalar_cell if count == 1 else array_cell)(value, count, self._encoding)
-        except ValueError as e:
-            self._problems.add(self._name, number, f"{name}: {e}")
-            return
-        if count == 1 and rest:
-            self._flags = True
-        elif self._flags and (flagged := _FLAGGED.fullmatch(value)) is not None:
-            cell, rest = scalar_cell(flagged[1], count, self._encoding)
-            rest = flagged[2]
-        if rest:
-            self.rows.warnings.add("further words after the value are ignored", name)
         if tag in ("RO", "RON", "-"):
             self.read_only.append(name)
         if tag == "WO":
             self.rows.warnings.add("WO is taken as an ordinary PV", name)
+        parse = scalar_cell if count == 1 else array_cell
+        above = Text(name, number, value, lambda longer: _whole(*parse(longer, count, self._encoding)))
+        try:
+            cell, rest = parse(value, count, self._encoding)
+        except ValueError as e:
+            above.problem = str(e)
+            self._texts.follows(above)
+            return
+        if self._flags and count == 1 and not rest and (flagged := _FLAGGED.fullmatch(value)) is not None:
+            cell, rest = scalar_cell(flagged[1], count, self._encoding)
+            rest = flagged[2]
+        if rest:
+            self.rows.warnings.add("further words after the value are ignored", name)
+        elif count == 1 and cell.meta.dbf is Dbf.STRING:
+            self._texts.follows(above)
         self.rows.put(name, cell)
+
+
+def _whole(cell: Cell, rest: str) -> Cell:
+    """Raises ValueError when something follows the value."""
+    if rest:
+        raise ValueError(f"{rest[:40]!r} after the value")
+    return cell
 
 
 def write(sink: Sink, snapshot: SnapshotFile) -> list[str]:

@@ -58,13 +58,16 @@ def _number(text: str) -> tuple[Dbf, float] | None:
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """Text that is text: a control character or a stray byte makes sense as a single character only."""
+    """Text that is text: a control character or a stray byte makes sense as a single character only.
+
+    A line end in it was there as it is.
+    """
     raw = text.encode(encoding, "surrogateescape")
     try:
         raw.decode(encoding)
     except UnicodeDecodeError as e:
         raise ValueError(f"byte 0x{raw[e.start]:02x} is no {encoding} text") from None
-    if any((c < 32 and c != 9) or c == 127 for c in raw):
+    if any((c < 32 and c not in (9, 10)) or c == 127 for c in raw):
         raise ValueError("control characters in a text")
     return raw
 

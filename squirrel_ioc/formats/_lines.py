@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._breath import LINES_A_LOOK, breathe
 from squirrel_ioc.formats._problems import Problems
-from squirrel_ioc.formats._protocol import Limits
+from squirrel_ioc.formats._protocol import Limits, ReadOptions
 
-__all__ = ["open_regular", "read_lines", "read_head"]
+__all__ = ["first_look", "open_regular", "read_head", "read_lines"]
+
+T = TypeVar("T")
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _REMARKS = (b"#", b"%", b"!")
@@ -88,3 +92,25 @@ def read_lines(
                 problems.add(name, number, f"{reason}: say what the file is written in, --encoding latin-1")
                 continue
         yield number, text
+
+
+def first_look(
+    file: BinaryIO,
+    name: str,
+    options: ReadOptions,
+    look: Callable[[Iterator[tuple[int, str]]], T],
+    *,
+    any_bytes: bool = False,
+) -> T:
+    """What `look` finds in the lines of a file that is to be read afterwards: what is wrong with it is told then."""
+
+    def lines() -> Iterator[tuple[int, str]]:
+        limits = replace(options.limits, stop=lambda: "")
+        with contextlib.suppress(FormatError):
+            problems = Problems(limits.problems)
+            yield from read_lines(file, name, problems, limits, options.encoding, any_bytes=any_bytes)
+
+    try:
+        return look(lines())
+    finally:
+        file.seek(0)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from squirrel_ioc.formats import _autosave_sav
+from squirrel_ioc.formats import _autosave_sav, _autosave_write
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
@@ -82,7 +82,7 @@ class Autosave:
 
     def write_snapshot(self, sink: Sink, snapshot: SnapshotFile) -> list[str]:
         """A save file."""
-        return _autosave_sav.write(sink, snapshot)
+        return _autosave_write.write(sink, snapshot)
 
 
 def list_losses(losses: Losses, entries: Sequence[Entry], *, readbacks: bool = True) -> None:

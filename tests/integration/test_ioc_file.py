@@ -217,6 +217,26 @@ async def test_values_that_do_not_fit_are_kept_told_and_not_written(rig: FileRig
     assert await live_values(*NAMES) == [1.0, 2, 0, *WANTED[3:]]
 
 
+async def test_what_makes_a_file_doubtful_is_told_and_shown(rig: FileRig) -> None:
+    """A save file of an old version that was cut off, and has a line end in a text."""
+    assert await rig.do("IMPORT", rig.write("old.sav", "F:TEXT first\nsecond part\nF:LONG 4"))
+    frame = await rig.store.load_frame(await rig.get("FILE:ID"))
+    assert frame.channels.names == ("F:TEXT", "F:LONG")
+    assert frame.value(0) == "first\nsecond part"
+    doubt = "no <END>, which came with version 1.8: nothing tells whether the file is whole; its last line has no end: "
+    doubt += "the value of F:LONG may be cut off"
+    _, message = await rig.status()
+    assert (
+        message == f"snapshot {await rig.get('FILE:ID')}, old.sav (autosave): 2 values; warning: {doubt} (and 2 more)"
+    )
+    assert (await rig.errors())[:2] == [
+        f"warning: {doubt}",
+        "warning: line 2 is no PV, but the rest of the text of F:TEXT, which has a line end in it",
+    ]
+    assert await rig.put("RESTORE:ID", await rig.get("FILE:ID")), await rig.text("RESTORE:MSG")
+    assert await live_values("F:TEXT", "F:LONG") == ["first\nsecond part", 4]
+
+
 async def test_what_a_file_says_is_read_only_is_never_written(rig: FileRig) -> None:
     text = FILES["burt.snap"].replace("F:AO 1", "RO F:AO 1")
     assert await rig.do("IMPORT", rig.write("burt.snap", text))

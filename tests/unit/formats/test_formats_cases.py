@@ -13,6 +13,7 @@ from squirrel_ioc.errors import SquirrelError
 from squirrel_ioc.formats import ReadOptions
 from squirrel_ioc.formats.registry import read_catalogue, read_snapshot
 from squirrel_ioc.model.pv_names import canonical, known_as, renamed
+from squirrel_ioc.model.values import Dbf, Meta
 
 CASES = Path(__file__).parent / "cases"
 
@@ -101,6 +102,19 @@ def test_a_save_file_of_a_version_without_an_end_mark_is_read_with_a_warning() -
     assert warnings == ["no <END>, which came with version 1.8: nothing tells whether the file is whole"]
 
 
+def test_a_save_file_that_was_cut_off_is_told_first(tmp_path: Path) -> None:
+    """Of a version that has no end mark, nothing else shows it."""
+    path = tmp_path / "old.sav"
+    path.write_text("T:A first\nsecond part\nT:B 1234")
+    found, warnings = found_in(path)
+    assert found == {"T:A": "first\nsecond part", "T:B": 1234}
+    assert warnings == [
+        "no <END>, which came with version 1.8: nothing tells whether the file is whole; its last line has no end: "
+        "the value of T:B may be cut off",
+        told(2, "T:A"),
+    ]
+
+
 @pytest.mark.parametrize(("header", "whole"), [("# save/restore V1.7\t", True), ("# autosave R5.3\t", False)])
 def test_a_version_with_an_end_mark_must_have_it(tmp_path: Path, header: str, whole: bool) -> None:
     path = tmp_path / "x.sav"
@@ -118,6 +132,119 @@ def test_of_a_pv_that_is_saved_twice_the_last_value_is_taken() -> None:
     assert warnings == ["given again, the last value is taken (1 PV: T:A.RBV)"]
 
 
+# Texts with a line end in them
+
+
+def written(path: Path, *lines: str, header: str = "# autosave R5.3", end: str = "<END>") -> Path:
+    """A file of these lines."""
+    path.write_text("\n".join([header, *lines, *filter(None, [end])]) + "\n")
+    return path
+
+
+BURT = "--- Start BURT header\n--- End BURT header"
+
+
+def found_in(path: Path, **options: Any) -> tuple[dict[str, Any], list[str]]:
+    """The values, and the warnings without what was not asked for."""
+    file = read_snapshot(path, None, ReadOptions(**options))
+    names = file.frame.channels.names
+    frame = file.frame
+    found = [frame.value(row) for row in range(len(names))]
+    return {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in zip(names, found, strict=True)}, file.warnings
+
+
+def told(line: int, pv: str) -> str:
+    return f"line {line} is no PV, but the rest of the text of {pv}, which has a line end in it"
+
+
+@pytest.mark.parametrize(
+    ("lines", "text", "told_lines"),
+    [
+        (["T:A first part", "second part"], "first part\nsecond part", [3]),
+        (["T:A first part", "Second, with a comma"], "first part\nSecond, with a comma", [3]),
+        (["T:A first part", "(in brackets), x"], "first part\n(in brackets), x", [3]),
+        (["T:A first", "", "third"], "first\n\nthird", [4]),
+        (["T:A first", "! mind"], "first\n! mind", [3]),
+        (["T:A one", "two", "it's three"], "one\ntwo\nit's three", [3, 4]),
+        (["T:A ", "second part"], "\nsecond part", [3]),
+    ],
+)
+def test_the_rest_of_a_text_is_no_pv(tmp_path: Path, lines: list[str], text: str, told_lines: list[int]) -> None:
+    path = written(tmp_path / "a.sav", *lines, "T:B 5")
+    assert found_in(path) == ({"T:A": text, "T:B": 5}, [told(line, "T:A") for line in told_lines])
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        (["T:A first part", "T:B second"], ["T:A", "T:B"]),  # a PV as others
+        (["T:A first part", "SECOND part"], ["T:A", "SECOND"]),  # no ordinary word
+        (["T:A first part", "second 5"], ["T:A", "second"]),  # no text
+        (["T:A 5", "second part"], ["T:A", "second"]),  # below no text
+        (["T:A first part", f"second {'x' * 35}"], ["T:A", "second"]),  # longer than a PV can hold
+        (["T:A first part", "second part", "third 5"], ["T:A", "second", "third"]),  # one of several such names
+        (["mode first part", "second part"], ["mode", "second"]),
+    ],
+)
+def test_what_may_be_a_pv_is_one(tmp_path: Path, lines: list[str], names: list[str]) -> None:
+    found, warnings = found_in(written(tmp_path / "a.sav", *lines))
+    assert (list(found), warnings) == (names, [])
+
+
+def test_a_pv_of_the_machine_is_one_whatever_its_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.sav", "T:A first part", "second part")
+    assert list(found_in(path, live={"second": Meta(Dbf.STRING, 1)})[0]) == ["T:A", "second"]
+
+
+def test_a_name_that_is_none_below_a_number_is_a_mistake(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.sav", "T:A 5", "(x), part")
+    with pytest.raises(SquirrelError, match=r"a\.sav:3: '\(x\),' is no name of a PV"):
+        read_snapshot(path)
+
+
+def test_a_line_end_in_a_text_of_an_array(tmp_path: Path) -> None:
+    lines = ["T:A @array@ {", '"first', 'second" "third" }', "T:B 5"]
+    found, warnings = found_in(written(tmp_path / "a.sav", *lines))
+    assert found == {"T:A": ["first\nsecond", "third"], "T:B": 5}
+    assert warnings == ["line 2 T:A: a text of the array has a line end in it"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "value", "line"),
+    [
+        (['T:A 1 "first part', 'second part"'], "first part\nsecond part", 4),
+        (['T:A 1 "first part', 'second 2 of 3"'], "first part\nsecond 2 of 3", 4),
+        (["T:A 1 first", "second"], "first\nsecond", 4),
+        (["T:A 5 a b ", " c d"], [*b"ab\ncd"], 4),
+    ],
+)
+def test_the_rest_of_a_text_is_no_pv_in_burt(tmp_path: Path, lines: list[str], value: object, line: int) -> None:
+    path = written(tmp_path / "a.snap", *lines, "T:B 1 5", header=BURT, end="")
+    assert found_in(path) == ({"T:A": value, "T:B": 5}, [told(line, "T:A")])
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["T:A 1 5", "second part"], "a.snap:4: a line is"),
+        (["T:A 5 a b ", "T:B 1 5"], "a.snap:3: T:A: 5 elements announced, 2 found"),
+        (["T:A 5 a b "], "a.snap:3: T:A: 5 elements announced, 2 found"),
+        (["T:A 1 " + "x" * 35, "second part"], "a.snap:4: a line is"),
+    ],
+)
+def test_what_cannot_be_the_rest_of_a_text_is_a_mistake(tmp_path: Path, lines: list[str], reason: str) -> None:
+    with pytest.raises(SquirrelError, match=reason):
+        read_snapshot(written(tmp_path / "a.snap", *lines, header=BURT, end=""))
+
+
+def test_many_such_lines_are_told_by_their_pvs(tmp_path: Path) -> None:
+    lines = [line for i in range(150) for line in (f"T:{i} a", "b c")]
+    found, warnings = found_in(written(tmp_path / "a.sav", *lines))
+    assert found == {f"T:{i}": "a\nb c" for i in range(150)}
+    assert len(warnings) == 101
+    assert warnings[-1] == "a text with a line end in it (50 PVs: T:100, T:101, T:102, ...)"
+
+
 # BURT, PSI, CS-Studio
 
 
@@ -129,6 +256,23 @@ def test_the_flag_of_ligo_is_no_part_of_a_text() -> None:
         "X1:NAME": "two words",
         "X1:EMPTY": "",
     }
+
+
+@pytest.mark.parametrize(
+    "shows", ["X1:OFFSET 1 5.000000000000000e+00 1", 'X1:OFFSET 1 "two words" 1', "X1:OFFSET 1 \\0 1"]
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_where_the_flag_is_first_seen_does_not_matter(tmp_path: Path, shows: str, before: bool) -> None:
+    lines = ["X1:MODE 1 ON 1", "X1:STATE 1 OFF 0x0"]
+    lines.insert(0 if before else 2, shows)
+    found, warnings = found_in(written(tmp_path / "safe.snap", *lines, header=BURT, end=""))
+    assert (found["X1:MODE"], found["X1:STATE"]) == ("ON", "OFF")
+    assert warnings == [f"further words after the value are ignored (3 PVs: {', '.join(n.split()[0] for n in lines)})"]
+
+
+def test_without_flags_a_text_is_all_of_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "safe.snap", "X1:MODE 1 ON 1", "X1:OFFSET 1 5", header=BURT, end="")
+    assert found_in(path) == ({"X1:MODE": "ON 1", "X1:OFFSET": 5}, [])
 
 
 def test_one_bad_pv_does_not_refuse_the_file() -> None:
