@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["config_dir", "migrations_dir", "views_file"]
+__all__ = ["config_dir", "docs_dir", "migrations_dir", "views_file"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -27,3 +27,8 @@ def views_file() -> Path:
 def config_dir() -> Path:
     """The folder of the example settings and catalogues."""
     return _folder("_config", "config")
+
+
+def docs_dir() -> Path:
+    """The folder of the documentation, a Markdown file a topic."""
+    return _PACKAGE / "docs"

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from squirrel_ioc.cli import _diff, _doctor, _dump, _files, _history, _machine, _panels, _pvs, _service, _snapshots
+from squirrel_ioc.cli import (
+    _diff,
+    _docs,
+    _doctor,
+    _dump,
+    _files,
+    _history,
+    _machine,
+    _panels,
+    _pvs,
+    _service,
+    _snapshots,
+)
 from squirrel_ioc.cli._exit import EXIT_CODES, ExitCode, exit_code
 from squirrel_ioc.errors import SquirrelError
 
@@ -37,6 +49,7 @@ app.command("import")(_files.import_values)
 app.command("export")(_files.export_values)
 app.command("dump")(_dump.dump)
 app.command("load")(_dump.load)
+app.command("docs")(_docs.docs)
 app.command("reference")(_panels.reference)
 app.command("panels")(_panels.panels)
 app.command("bench")(_machine.bench)

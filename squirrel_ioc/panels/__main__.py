@@ -1,23 +1,21 @@
-"""`python -m squirrel_ioc.panels`, in a checkout: write the panels and the PV reference in the README anew."""
+"""`python -m squirrel_ioc.panels`, in a checkout: write the panels and the PV reference anew."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from squirrel_ioc.panels import write_panels
 from squirrel_ioc.panels.reference import insert
+from squirrel_ioc.resources import docs_dir
 
 PACKAGE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Exits with a message when this is no checkout."""
-    readme = PACKAGE.parents[1] / "README.md"
-    if not readme.is_file():
-        sys.exit(f"there is no {readme}: this is for a checkout")
+    """Write both into the package."""
     write_panels(PACKAGE)
-    readme.write_text(insert(readme.read_text("utf-8")), "utf-8")
+    reference = docs_dir() / "pv-reference.md"
+    reference.write_text(insert(reference.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The PV reference: every control PV, as Markdown for the README, as JSON for scripts, as rows for a terminal.
+"""The PV reference: every control PV, as Markdown for the documentation, as JSON for scripts, as rows for a terminal.
 
 The tables come from the declarations of the PVs; what they do not say is in `reference.md` beside this file.
 """
@@ -38,7 +38,7 @@ def on_demand_rows() -> list[tuple[str, ...]]:
 
 
 def markdown() -> str:
-    """The reference for the README; ends with a line end."""
+    """The reference for the documentation; ends with a line end."""
     text = files(__package__).joinpath("reference.md").read_text("utf-8")
     tables = {name: _table(COLUMNS, rows) for name, rows in group_rows().items()}
     others = [name for name in tables if name not in _PLACEHOLDER.findall(text)]

@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from base_tools import tool
 from processes import left_over
+
+from squirrel_ioc.resources import docs_dir
 
 START_S = 60.0
 STOP_S = 30.0
@@ -107,3 +110,40 @@ def test_guide_works_as_it_stands_and_second_start_finds_the_data(folder: Path) 
         assert "Before the test" in titles
         stop(process, signal.SIGTERM)
     assert left_over(folder) == []
+
+
+def test_the_operators_page_works_as_it_stands(folder: Path) -> None:
+    """Every block of it that is marked, in one shell, with the tools of EPICS base."""
+    blocks = re.findall(
+        r"<!-- run -->\n\n```bash\n(.*?)```", (docs_dir() / "operator.md").read_text("utf-8"), re.DOTALL
+    )
+    assert len(blocks) == 5
+    tools = folder / "tools"
+    tools.mkdir()
+    for name in ("caget", "caput"):
+        (tools / name).symlink_to(tool(name))  # alone: with caRepeater beside them it would outlive the test
+    with demo(folder / "state") as (process, guide):
+        export = next(line.strip() for line in guide.splitlines() if line.strip().startswith("export "))
+        magnet = commands(guide, "ca")[-1].split()[-1]
+        script = [export, *blocks[:2], f"caput -w 300 -c {magnet} 7.5", *blocks[2:]]
+        path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_")}
+        done = subprocess.run(
+            ["bash", "-euc", "\n".join([*script, f"caget -t {magnet}"])],
+            cwd=folder / "state",
+            env=environment | {"PATH": path, "COLUMNS": "80"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        stop(process, signal.SIGTERM)
+    said = done.stdout
+    assert re.search(r"SNAP:STATUS\s+OK\n", said)
+    assert re.search(r"1 .* Before the test .* 60 ", said), "the list of snapshots"
+    assert re.search(r"DIFF:COUNT\s+2\n", said), "the magnet and its readback"
+    assert re.search(r"RESTORE:PLAN:COUNT\s+1\n", said)
+    assert len(re.findall(r"RESTORE:STATUS\s+OK\n", said)) == 2
+    assert said.endswith("\n7.5\n"), "taken back"
+    assert left_over(folder / "state") == []

@@ -1,4 +1,4 @@
-"""What the README says about running the service: systemd is told, and the commands of a backup work as they stand."""
+"""The administrator's guide: systemd is told, and the commands of a backup work as they stand."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from running import STOP_S, environment
 
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.model.catalogue import Entry
+from squirrel_ioc.resources import docs_dir
 from squirrel_ioc.store import Store
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = docs_dir() / "administrator.md"
 
 
 def commands(marker: str) -> str:
-    """A block of commands of the README."""
-    found = re.search(rf"<!-- {marker} -->\n\n```bash\n(.*?)```", README.read_text(), re.DOTALL)
+    """A block of commands of the guide."""
+    found = re.search(rf"<!-- {marker} -->\n\n```bash\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     assert found is not None
     return found[1]
 

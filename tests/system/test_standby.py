@@ -24,7 +24,7 @@ from standby import Member, Pair, lease, pair
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.store import EmbeddedServer
 
-# 5 s, says the README; the bench measures it. Here others may use the processor.
+# 5 s, says the documentation; the bench measures it. Here others may use the processor.
 TAKEOVER_S = 20.0
 
 RECORDS = """

@@ -14,7 +14,7 @@ from restarts import PUT_TIMEOUT_S, Site, site, whole
 
 from squirrel_ioc.model.job import JobKind, JobStatus
 
-# README: 5 s more than the longest wait for an IOC. And what the process needs beside other tests.
+# The administrator's guide: 5 s more than the longest wait for an IOC. And what the process needs beside other tests.
 BOUND_S = PUT_TIMEOUT_S + 5.0 + 5.0
 COMMIT = "LOCK TABLE snapshot_chunk IN SHARE MODE"
 

@@ -1,10 +1,9 @@
-"""The PV reference: complete, readable, and in the README as it is made."""
+"""The PV reference: complete, readable, and in the documentation as it is made."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,13 +13,14 @@ from squirrel_ioc.ioc import _resource_jobs, _resource_snapshot, hist
 from squirrel_ioc.ioc.reference import static_pvs
 from squirrel_ioc.panels._on_demand import ON_DEMAND
 from squirrel_ioc.panels.reference import BEGIN, END, as_json, group_rows, insert, markdown
+from squirrel_ioc.resources import docs_dir
 
-README = Path(__file__).parents[2] / "README.md"
+REFERENCE = docs_dir() / "pv-reference.md"
 
 
-def test_readme_has_the_reference_as_it_is_made() -> None:
-    text = README.read_text("utf-8")
-    assert insert(text) == text, "the PVs have changed: run `python -m squirrel_ioc.panels`, it writes README.md anew"
+def test_documentation_has_the_reference_as_it_is_made() -> None:
+    text = REFERENCE.read_text("utf-8")
+    assert insert(text) == text, "the PVs have changed: run `python -m squirrel_ioc.panels`, it writes the file anew"
 
 
 def test_every_pv_is_in_a_table_once() -> None:
