@@ -30,7 +30,7 @@ def measured(folder: Path, *arguments: str) -> set[str]:
     report = folder / "bench.json"
     with bench(*arguments, "--json", report, temporary=folder) as process:
         try:
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=500)
         finally:
             process.kill()
     assert process.returncode == 0, out + err
@@ -44,13 +44,13 @@ def measured(folder: Path, *arguments: str) -> set[str]:
     return set(figures)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_measurement_works(folder: Path) -> None:
     keys = measured(folder, "--count", "400", "--iterations", "2")
     assert {"snapshot", "restore", "hung_first", "absent_snapshot", "latency_restore", "memory", "idle"} <= keys
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_faults_cost_is_measured(folder: Path) -> None:
     """Every wrong count, lost or doubled snapshot, and two services that answer at once are failures of a row."""
     assert {
@@ -62,16 +62,16 @@ def test_what_faults_cost_is_measured(folder: Path) -> None:
     } <= measured(folder, "--faults", "--count", "400", "--iterations", "1")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_workers_bring_is_measured(folder: Path) -> None:
     keys = measured(folder, "--workers", "2", "--count", "200", "--iterations", "1")
     assert {"snapshot0", "snapshot1", "restore2", "latency_restore2"} <= keys
     assert {"lost_first", "lost_again", "speed_snapshot0", "speed_restore1"} <= keys
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing(folder: Path, number: signal.Signals) -> None:
-    interrupt("--count", "100", "--iterations", "1000", folder=folder, at="Snapshot", number=number)
+@pytest.mark.parametrize(("at", "number"), [("First start", signal.SIGINT), ("Snapshot", signal.SIGTERM)])
+def test_interrupted_it_leaves_nothing(folder: Path, at: str, number: signal.Signals) -> None:
+    interrupt("--count", "100", "--iterations", "1", folder=folder, at=at, number=number)
 
 
 def test_interrupted_while_an_ioc_hangs_it_leaves_nothing(folder: Path) -> None:
@@ -83,7 +83,6 @@ def interrupt(*arguments: str, folder: Path, at: str, number: signal.Signals) ->
     with bench(*arguments, temporary=folder) as process:
         try:
             assert process.stderr is not None
-            # The service runs by then.
             assert any(line.startswith(at) for line in iter(process.stderr.readline, ""))
             assert left_over(folder)
             process.send_signal(number)
