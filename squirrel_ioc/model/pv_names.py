@@ -1,4 +1,7 @@
-"""One name for a PV: `X.VAL` and `ca://X` are the channel `X`."""
+"""One name for a PV: `X.VAL` and `ca://X` are the channel `X`.
+
+`X.VAL$`, a value as a long string, stays: an IOC has no channel `X$`, as the `$` belongs to the name of a field.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,7 @@ _VALUE_FIELD: Final = ".VAL"
 def canonical(name: str) -> str:
     """The shortest name of the same channel. What is no name stays as it is."""
     name = name.removeprefix(_SCHEME)
-    whole = name.endswith(_VALUE_FIELD + "$")  # as a long string
-    short = name[: -len(_VALUE_FIELD) - whole] if whole or name.endswith(_VALUE_FIELD) else ""
-    return f"{short}$" if short and whole else short or name
+    return name.removesuffix(_VALUE_FIELD) or name
 
 
 def known_as(name: str, known: Container[str]) -> str:

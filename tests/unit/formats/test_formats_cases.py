@@ -42,7 +42,14 @@ def refused(case: str) -> str:
 
 def test_one_name_for_one_channel() -> None:
     names = {"X": "X", "X.VAL": "X", "ca://X": "X", "ca://X.VAL": "X", "X.DESC": "X.DESC", "X.VALUE": "X.VALUE"}
-    names |= {"X.VAL$": "X$", "X$": "X$", "X.DESC$": "X.DESC$", ".VAL": ".VAL", ".VAL$": ".VAL$"}
+    names |= {
+        "X.VAL$": "X.VAL$",
+        "ca://X.VAL$": "X.VAL$",
+        "X$": "X$",
+        "X.DESC$": "X.DESC$",
+        ".VAL": ".VAL",
+        ".VAL$": ".VAL$",
+    }
     assert {name: canonical(name) for name in names} == names
 
 
