@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from squirrel_ioc.areas._asked import Asked, WorkerRow
 from squirrel_ioc.areas._pack import unpack_live
 from squirrel_ioc.areas._parts import LOST_S
+from squirrel_ioc.areas._service_sql import Asked, WorkerRow
 from squirrel_ioc.ca import IocState, Live
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.channels import ChannelList

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from squirrel_ioc.areas._asked import Asked, PartState
 from squirrel_ioc.areas._parts import LOST_S, STALE_S, Part
+from squirrel_ioc.areas._service_sql import Asked, PartState
 from squirrel_ioc.errors import StoreError
 
 __all__ = ["Answer", "Remote"]

@@ -13,10 +13,10 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.areas._held import Held
+from squirrel_ioc.areas._held_lists import Held
 from squirrel_ioc.areas._pack import pack, pack_frame, unpack, unpack_frame
 from squirrel_ioc.areas._parts import STALE_S, Part
-from squirrel_ioc.areas._taken import Taken
+from squirrel_ioc.areas._worker_sql import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.job import running_job

@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.areas._asked import Asked
 from squirrel_ioc.areas._bulk import Abort, Bulk, Progress
 from squirrel_ioc.areas._directory import Directory
+from squirrel_ioc.areas._merge import Columns, iocs_together
 from squirrel_ioc.areas._parts import CHANNEL, LOST_S, AreaList, message
 from squirrel_ioc.areas._remote import Remote
+from squirrel_ioc.areas._service_sql import Asked
 from squirrel_ioc.areas._split import Assignment, Shares
-from squirrel_ioc.areas._together import Columns, iocs_together
 from squirrel_ioc.ca import IocState, Live, Machine
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError, StoreError
 from squirrel_ioc.model.catalogue import Catalogue

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from squirrel_ioc.areas._asked import Asked
 from squirrel_ioc.areas._directory import Directory
+from squirrel_ioc.areas._service_sql import Asked
 from squirrel_ioc.areas._split import HERE, Assignment
-from squirrel_ioc.areas._taken import Taken
+from squirrel_ioc.areas._worker_sql import Taken
 from squirrel_ioc.ca import Live
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList

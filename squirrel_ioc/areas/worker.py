@@ -14,11 +14,11 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import PgqException
 from pgqueuer.domain.models import Job as Delivery
 
-from squirrel_ioc.areas._held import Held
+from squirrel_ioc.areas._held_lists import Held
 from squirrel_ioc.areas._pack import pack_live
 from squirrel_ioc.areas._parts import CHANNEL, entrypoint, message
 from squirrel_ioc.areas._run import Run, carry_out
-from squirrel_ioc.areas._taken import Taken
+from squirrel_ioc.areas._worker_sql import Taken
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, StoreError

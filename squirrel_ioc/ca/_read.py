@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import _libca as ca
-from squirrel_ioc.ca._again import WAIT_SHARE, fit_for_again
 from squirrel_ioc.ca._decode import Columns
 from squirrel_ioc.ca._engine import Engine
 from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._read_round import ReadPlan, ReadRound, few_metas
+from squirrel_ioc.ca._second_round import WAIT_SHARE, fit_for_again
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import State
 

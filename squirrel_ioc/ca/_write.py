@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.ca._again import WAIT_SHARE, fit_for_again, same_kind
 from squirrel_ioc.ca._encode import Encoded
 from squirrel_ioc.ca._engine import Engine
 from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._plan import lanes_of
 from squirrel_ioc.ca._put import Puts
 from squirrel_ioc.ca._read import PROGRESS_S
+from squirrel_ioc.ca._second_round import WAIT_SHARE, fit_for_again, same_kind
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import State, WriteState
 

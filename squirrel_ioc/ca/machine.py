@@ -17,7 +17,7 @@ from squirrel_ioc.ca._connect import ClearOperation, CreateOperation, RefreshOpe
 from squirrel_ioc.ca._duplicates import Duplicates
 from squirrel_ioc.ca._engine import Engine, tell_loop
 from squirrel_ioc.ca._iocs import IocState
-from squirrel_ioc.ca._live import Live, ioc_states, live
+from squirrel_ioc.ca._live_state import Live, ioc_states, live
 from squirrel_ioc.ca._operation import Operation
 from squirrel_ioc.ca._properties import with_metas
 from squirrel_ioc.ca._read import ReadOperation

@@ -16,7 +16,7 @@ from squirrel_ioc.cli._store import read_store
 from squirrel_ioc.errors import RefusedError
 
 if TYPE_CHECKING:
-    from squirrel_ioc.jobs.transfer import Loaded
+    from squirrel_ioc.jobs.dump_files import Loaded
 
 __all__ = ["dump", "load"]
 
@@ -35,7 +35,7 @@ def dump(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Write the catalogue and the snapshots, with all they are, to a file that `load` reads. The service may run."""
-    from squirrel_ioc.jobs import transfer
+    from squirrel_ioc.jobs import dump_files
 
     if everything + kept + bool(ids) > 1:
         raise typer.BadParameter("--all, --kept and --id do not go together")
@@ -43,7 +43,7 @@ def dump(
         with _progress(f"dumping to {file.name}") as progress:
             count = read_store(
                 config,
-                lambda store: transfer.dump(store, file, ids or None, kept=kept, replace=force, progress=progress),
+                lambda store: dump_files.dump(store, file, ids or None, kept=kept, replace=force, progress=progress),
             )
     except RefusedError as e:
         raise NotFoundError(str(e)) from e
@@ -74,13 +74,13 @@ def load(
     import getpass
     import socket
 
-    from squirrel_ioc.jobs import transfer
+    from squirrel_ioc.jobs import dump_files
 
     made_by = f"{getpass.getuser()}@{socket.gethostname()}: load {file.name}"
     with _progress(f"loading {file.name}") as progress:
         result = read_store(
             config,
-            lambda store: transfer.load(
+            lambda store: dump_files.load(
                 store, file, replace=replace, dry_run=dry_run, made_by=made_by, progress=progress
             ),
         )

@@ -8,14 +8,14 @@ from typing import Final
 
 from caproto import AlarmSeverity, ChannelType
 
-from squirrel_ioc.ioc._arrays import MAX_LONG_TEXT, MAX_NAMES
-from squirrel_ioc.ioc._bounds import EASY_BYTES
-from squirrel_ioc.ioc._diff_listing import PAGE_ROWS
-from squirrel_ioc.ioc._jobgroup import ABORT_TIMEOUT_S
-from squirrel_ioc.ioc._scalars import Choice, Integer
-from squirrel_ioc.ioc._server import MAX_CIRCUITS
-from squirrel_ioc.ioc.list import MAX_SIZE
-from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.ioc.groups.diff_listing import PAGE_ROWS
+from squirrel_ioc.ioc.groups.job_group import ABORT_TIMEOUT_S
+from squirrel_ioc.ioc.groups.list import MAX_SIZE
+from squirrel_ioc.ioc.kinds.arrays import MAX_LONG_TEXT, MAX_NAMES
+from squirrel_ioc.ioc.kinds.pv import Pv
+from squirrel_ioc.ioc.kinds.scalars import Choice, Integer
+from squirrel_ioc.ioc.protocol.bounds import EASY_BYTES
+from squirrel_ioc.ioc.protocol.server import MAX_CIRCUITS
 from squirrel_ioc.ioc.server import GROUPS
 from squirrel_ioc.jobs.importing import EXCHANGE_LIMITS, READ_S
 from squirrel_ioc.jobs.queue import MAX_QUEUED

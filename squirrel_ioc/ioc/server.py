@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from squirrel_ioc.ioc._database import Database
-from squirrel_ioc.ioc._feed import JobFeed
-from squirrel_ioc.ioc._group import Group
-from squirrel_ioc.ioc._restore_enable import RestoreSwitch
-from squirrel_ioc.ioc._server import CaServer
-from squirrel_ioc.ioc._service import Service
-from squirrel_ioc.ioc.areas import AreasGroup
-from squirrel_ioc.ioc.diff import DiffGroup
-from squirrel_ioc.ioc.file import FileGroup
-from squirrel_ioc.ioc.health import HealthGroup
-from squirrel_ioc.ioc.job import JobsGroup
-from squirrel_ioc.ioc.list import ListGroup
-from squirrel_ioc.ioc.pvs import IocsGroup, PvsGroup
-from squirrel_ioc.ioc.ref import RefGroup
-from squirrel_ioc.ioc.resources import Resources
-from squirrel_ioc.ioc.restore import RestoreGroup
-from squirrel_ioc.ioc.snap import SnapGroup
+from squirrel_ioc.ioc.groups.areas import AreasGroup
+from squirrel_ioc.ioc.groups.diff import DiffGroup
+from squirrel_ioc.ioc.groups.file import FileGroup
+from squirrel_ioc.ioc.groups.health import HealthGroup
+from squirrel_ioc.ioc.groups.job import JobsGroup
+from squirrel_ioc.ioc.groups.job_feed import JobFeed
+from squirrel_ioc.ioc.groups.list import ListGroup
+from squirrel_ioc.ioc.groups.pvs import IocsGroup, PvsGroup
+from squirrel_ioc.ioc.groups.ref import RefGroup
+from squirrel_ioc.ioc.groups.restore import RestoreGroup
+from squirrel_ioc.ioc.groups.restore_enable import RestoreSwitch
+from squirrel_ioc.ioc.groups.snap import SnapGroup
+from squirrel_ioc.ioc.kinds.database import Database
+from squirrel_ioc.ioc.kinds.group import Group
+from squirrel_ioc.ioc.ondemand.resources import Resources
+from squirrel_ioc.ioc.protocol.server import CaServer
+from squirrel_ioc.ioc.service import Service
 
 __all__ = ["GROUPS", "VIEW_GROUPS", "ControlIoc"]
 

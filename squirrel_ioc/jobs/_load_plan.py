@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from squirrel_ioc.errors import FormatError, RefusedError
 from squirrel_ioc.formats import CatalogueFile, SnapshotFile
-from squirrel_ioc.jobs._same import same_frames
+from squirrel_ioc.jobs._identical import same_frames
 from squirrel_ioc.jobs.exporting import ATTRIBUTES
 from squirrel_ioc.jobs.file_types import check_texts
 from squirrel_ioc.model.catalogue import Catalogue, Entry

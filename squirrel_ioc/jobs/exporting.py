@@ -9,7 +9,7 @@ from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import FormatError, RefusedError
 from squirrel_ioc.formats import Kind, SnapshotFile, format_by_name_of, format_named, write_snapshot
 from squirrel_ioc.jobs._context import JobContext
-from squirrel_ioc.jobs._exchange import LOOK_S, check_absent, exchange_folder, in_thread
+from squirrel_ioc.jobs._exchange_folder import LOOK_S, check_absent, exchange_folder, in_thread
 from squirrel_ioc.jobs.file_types import UNTYPED
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import Frame

@@ -25,7 +25,7 @@ from squirrel_ioc.formats import (
     read_snapshot,
 )
 from squirrel_ioc.jobs._context import JobContext
-from squirrel_ioc.jobs._exchange import LOOK_S, check_file, exchange_folder, in_thread, private_copy
+from squirrel_ioc.jobs._exchange_folder import LOOK_S, check_file, exchange_folder, in_thread, private_copy
 from squirrel_ioc.jobs.exporting import ATTRIBUTES
 from squirrel_ioc.jobs.file_types import check_texts, live_types
 from squirrel_ioc.model.catalogue import Catalogue

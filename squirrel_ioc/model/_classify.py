@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.model._formats import char_text
-from squirrel_ioc.model._sides import Side, same_bytes
+from squirrel_ioc.model._row_pairs import Side, same_bytes
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta
 
 __all__ = ["Kind", "Tolerance", "classify"]

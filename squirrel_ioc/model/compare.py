@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.model._classify import Kind, Tolerance, classify
-from squirrel_ioc.model._sides import Side
+from squirrel_ioc.model._row_pairs import Side
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.frame import ChannelList, Frame
 

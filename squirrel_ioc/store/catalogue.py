@@ -15,7 +15,7 @@ from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.catalogue import Catalogue
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.inventory import Edit, Inventory, Summary
-from squirrel_ioc.store._catalogue_rows import (
+from squirrel_ioc.store._entry_rows import (
     COLUMNS,
     SELECT,
     Positions,

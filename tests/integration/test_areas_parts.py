@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from squirrel_ioc.areas._asked import Asked
 from squirrel_ioc.areas._directory import Directory
+from squirrel_ioc.areas._merge import Columns
 from squirrel_ioc.areas._pack import pack, pack_live
 from squirrel_ioc.areas._parts import LOST_S, Part
 from squirrel_ioc.areas._remote import Answer, Remote
-from squirrel_ioc.areas._taken import Taken
-from squirrel_ioc.areas._together import Columns
+from squirrel_ioc.areas._service_sql import Asked
+from squirrel_ioc.areas._worker_sql import Taken
 from squirrel_ioc.errors import StoreError
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.store import Store

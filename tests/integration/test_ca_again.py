@@ -16,7 +16,7 @@ from ioc_process import IocProcess
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import IocStatus, Machine, _get, _put, _read
-from squirrel_ioc.ca._again import fit_for_again
+from squirrel_ioc.ca._second_round import fit_for_again
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta, State, WriteState
 

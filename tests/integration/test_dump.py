@@ -20,8 +20,8 @@ from store_frames import assert_same
 from stored import NOON
 
 from squirrel_ioc.errors import FormatError, RefusedError
-from squirrel_ioc.jobs import transfer
-from squirrel_ioc.jobs.transfer import LOAD_LIMITS, Loaded, dump, load
+from squirrel_ioc.jobs import dump_files as transfer
+from squirrel_ioc.jobs.dump_files import LOAD_LIMITS, Loaded, dump, load
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame, FrameBuilder

@@ -14,7 +14,7 @@ from control_pvs import until
 from file_rig import FileRig, file_rig, ioc
 from ioc_process import IocProcess
 
-from squirrel_ioc.jobs import _exchange, importing
+from squirrel_ioc.jobs import _exchange_folder, importing
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.job import JobStatus
 from squirrel_ioc.store import Store
@@ -113,7 +113,7 @@ async def test_a_file_that_grows_is_not_read_without_end(rig: FileRig, monkeypat
     assert (
         await refused(rig, "IMPORT", rig.write("a.sav", GOOD)) == "a.sav: has 25 bytes, more than the 10 that are read"
     )
-    monkeypatch.setattr(_exchange, "_problem", lambda *_: "")
+    monkeypatch.setattr(_exchange_folder, "_problem", lambda *_: "")
     assert (await failed(rig, "a.sav"))[0] == "a.sav: has more than the 10 bytes that are read"
 
 

@@ -13,7 +13,7 @@ from ioc_fakes import Control, control, until
 from raw_ca import RawClient, raw_client
 from stored import save, shown
 
-from squirrel_ioc.ioc._stored import StoredPv
+from squirrel_ioc.ioc.ondemand.stored_pv import StoredPv
 from squirrel_ioc.model.snapshot import Snapshot, SnapshotChange
 from squirrel_ioc.store import Store
 

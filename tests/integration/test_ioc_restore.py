@@ -10,7 +10,7 @@ import aioca
 import pytest
 from ioc_fakes import Control, FakeJobs, FakeStore, control, restore_result, until
 
-from squirrel_ioc.ioc.restore import ENABLE_SETTING
+from squirrel_ioc.ioc.groups.restore import ENABLE_SETTING
 from squirrel_ioc.model.job import JobInfo, JobKind, JobStatus, Outcome, RestoreMode, RestoreRequest, Undo
 
 

@@ -32,9 +32,12 @@ from raw_ca import raw_client
 
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import ControlPvError
-from squirrel_ioc.ioc import ControlIoc, Service, _channels, _outbox, _server, _udp, _writes
-from squirrel_ioc.ioc._scalars import Integer
-from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.ioc import ControlIoc, Service
+from squirrel_ioc.ioc.kinds.pv import Pv
+from squirrel_ioc.ioc.kinds.scalars import Integer
+from squirrel_ioc.ioc.protocol import channels as _channels
+from squirrel_ioc.ioc.protocol import outbox, udp, writes
+from squirrel_ioc.ioc.protocol import server as _server
 
 
 @pytest.fixture
@@ -237,8 +240,8 @@ async def test_clients_beyond_the_bound_are_turned_away(
 
 async def test_channels_and_writes_of_a_client_are_bounded(c: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_channels, "MAX_CHANNELS", 2)
-    monkeypatch.setattr(_writes, "MAX_WRITES", 3)
-    monkeypatch.setattr(_writes, "ACCEPT_S", 0.01)
+    monkeypatch.setattr(writes, "MAX_WRITES", 3)
+    monkeypatch.setattr(writes, "ACCEPT_S", 0.01)
     c.jobs.submit_gate = asyncio.Event()
     async with raw_client(c.port) as client:
         await client.hello()
@@ -299,7 +302,7 @@ async def test_client_that_asks_for_silence_gets_the_newest_values_after_it(c: C
 async def test_client_that_does_not_read_costs_the_others_nothing(
     c: Control, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_outbox, "SEND_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(outbox, "SEND_TIMEOUT_S", 1.0)
     names = tuple(f"A:RATHER:LONG:NAME:OF:A:PV:{i}" for i in range(40_000))
     async with raw_client(c.port, buffer_bytes=1024) as client:
         await client.hello()
@@ -418,7 +421,7 @@ async def test_beacons(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         sock.bind((LOOPBACK, 0))
-        monkeypatch.setattr(_udp, "BEACON_PORT", sock.getsockname()[1])
+        monkeypatch.setattr(udp, "BEACON_PORT", sock.getsockname()[1])
         async with control() as c, asyncio.timeout(30):
             beacons = [struct.unpack(">HHHHII", await loop.sock_recv(sock, 100)) for _ in range(3)]
     assert beacons == [(13, 0, 13, c.port, i, 0) for i in range(3)]

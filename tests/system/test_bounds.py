@@ -1,6 +1,6 @@
 """A running service that is asked for too much, by clients that follow the protocol: memory, time and log are bounded.
 
-What waits for all clients together may be 128 MiB (`squirrel_ioc.ioc._bounds`; 256 MiB for a moment), each piece of
+What waits for all clients together may be 128 MiB (`ioc/protocol/bounds.py`; 256 MiB for a moment), each piece of
 memory counted once. That is the figure for those who never read, and some room for what the service itself does. A
 service that keeps what each client asks for would need many times that.
 """

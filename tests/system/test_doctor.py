@@ -16,7 +16,7 @@ from ioc_process import ADDR_LIST, LOOPBACK, IocProcess, give_ports, take_ports
 from running import environment, running
 
 from squirrel_ioc.areas import AreaReport
-from squirrel_ioc.areas._asked import Asked
+from squirrel_ioc.areas._service_sql import Asked
 from squirrel_ioc.config import DatabaseSettings, Settings
 from squirrel_ioc.doctor._areas import check_areas
 from squirrel_ioc.doctor._environment import check_disk, check_environment

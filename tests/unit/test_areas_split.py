@@ -12,10 +12,10 @@ from frame_strategies import Cell, all_bits, cells, check, frame_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squirrel_ioc.areas._held import Held
+from squirrel_ioc.areas._held_lists import Held
+from squirrel_ioc.areas._merge import Columns, iocs_together
 from squirrel_ioc.areas._parts import AreaList, message
 from squirrel_ioc.areas._split import HERE, Assignment, Shares, joined
-from squirrel_ioc.areas._together import Columns, iocs_together
 from squirrel_ioc.ca import IocState, IocStatus, Live
 from squirrel_ioc.errors import SelectionError, StoreError
 from squirrel_ioc.model.catalogue import Catalogue, Entry

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squirrel_ioc.ca import Live
-from squirrel_ioc.ca._again import same_kind
 from squirrel_ioc.ca._meta import MetaStore
+from squirrel_ioc.ca._second_round import same_kind
 from squirrel_ioc.jobs.restore.ramp import Steps, ramp
 from squirrel_ioc.jobs.restore.still_valid import back_as_something_else
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from squirrel_ioc.config import MAX_PREFIX, MAX_VIEW
-from squirrel_ioc.ioc.diff import DiffGroup
+from squirrel_ioc.ioc.groups.diff import DiffGroup
 from squirrel_ioc.ioc.reference import PvInfo, static_pvs
 
 INFOS: dict[str, PvInfo] = {info.name: info for info in static_pvs()}

@@ -10,7 +10,7 @@ from frame_strategies import cell_lists, frame_of
 from hypothesis import given
 
 from squirrel_ioc.errors import RefusedError
-from squirrel_ioc.ioc._diff_listing import PAGE_ROWS, Listing, Select
+from squirrel_ioc.ioc.groups.diff_listing import PAGE_ROWS, Listing, Select
 from squirrel_ioc.model.compare import Comparison, Kind, compare
 from squirrel_ioc.model.difftable import DiffTable, Show, restorable, shown_rows, side_text, tabulate
 from squirrel_ioc.model.display import STRING_LIMIT

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from squirrel_ioc.ioc import _bounds, _outbox
-from squirrel_ioc.ioc._bounds import Bounds, ClientLog
-from squirrel_ioc.ioc._outbox import Outbox
+from squirrel_ioc.ioc.protocol import bounds as _bounds
+from squirrel_ioc.ioc.protocol import outbox as _outbox
+from squirrel_ioc.ioc.protocol.bounds import Bounds, ClientLog
+from squirrel_ioc.ioc.protocol.outbox import Outbox
 
 log = logging.getLogger("test")
 

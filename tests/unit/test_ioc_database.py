@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from squirrel_ioc.ioc._database import Database
-from squirrel_ioc.ioc._scalars import Integer
-from squirrel_ioc.ioc.pv import Pv
-from squirrel_ioc.ioc.snap import SnapGroup
+from squirrel_ioc.ioc.groups.snap import SnapGroup
+from squirrel_ioc.ioc.kinds.database import Database
+from squirrel_ioc.ioc.kinds.pv import Pv
+from squirrel_ioc.ioc.kinds.scalars import Integer
 
 
 @pytest.fixture

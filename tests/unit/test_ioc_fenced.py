@@ -9,8 +9,8 @@ from contextlib import suppress
 import pytest
 from control_pvs import until
 
-from squirrel_ioc.ioc._fenced import FencedSocket
-from squirrel_ioc.ioc._udp import SearchServer
+from squirrel_ioc.ioc.protocol.fenced import FencedSocket
+from squirrel_ioc.ioc.protocol.udp import SearchServer
 
 LOOPBACK = "127.0.0.1"
 PREFIX = "SQRL:"

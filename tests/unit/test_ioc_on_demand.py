@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from squirrel_ioc.errors import DatabaseDownError
-from squirrel_ioc.ioc._database import Database
-from squirrel_ioc.ioc._loader import Loaded, Loader
-from squirrel_ioc.ioc._resource import SPEC, number_of
-from squirrel_ioc.ioc._scalars import Integer
-from squirrel_ioc.ioc._stored import Stored
-from squirrel_ioc.ioc._waiting import Waiting
-from squirrel_ioc.ioc.pv import Pv
-from squirrel_ioc.ioc.resources import Resources
-from squirrel_ioc.ioc.snap import SnapGroup
+from squirrel_ioc.ioc.groups.snap import SnapGroup
+from squirrel_ioc.ioc.kinds.database import Database
+from squirrel_ioc.ioc.kinds.pv import Pv
+from squirrel_ioc.ioc.kinds.scalars import Integer
+from squirrel_ioc.ioc.ondemand.resource import SPEC, number_of
+from squirrel_ioc.ioc.ondemand.resources import Resources
+from squirrel_ioc.ioc.ondemand.stored_pv import Stored
+from squirrel_ioc.ioc.ondemand.value_loader import Loaded, Loader
+from squirrel_ioc.ioc.protocol.pending_pv import Waiting
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.frame import Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from squirrel_ioc.ioc import _outbox
-from squirrel_ioc.ioc._outbox import Outbox
+from squirrel_ioc.ioc.protocol import outbox as _outbox
+from squirrel_ioc.ioc.protocol.outbox import Outbox
 
 
 class Writer:

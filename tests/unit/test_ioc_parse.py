@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squirrel_ioc.errors import RefusedError
-from squirrel_ioc.ioc._parse import parse_index, parse_number, parse_text, parse_whole
+from squirrel_ioc.ioc.kinds.parse import parse_index, parse_number, parse_text, parse_whole
 
 STRING, CHAR, DOUBLE, LONG = ChannelType.STRING, ChannelType.CHAR, ChannelType.DOUBLE, ChannelType.LONG
 STATES = ("Changed", "All", "3")

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from squirrel_ioc.ioc._fields import get_field
-from squirrel_ioc.ioc.pv import Pv
+from squirrel_ioc.ioc.kinds.pv import Pv
+from squirrel_ioc.ioc.kinds.record_fields import get_field
 from squirrel_ioc.ioc.reference import static_pvs
 from squirrel_ioc.ioc.server import GROUPS
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squirrel_ioc.ioc._udp import answers, broadcast_address
+from squirrel_ioc.ioc.protocol.udp import answers, broadcast_address
 
 HEADER = struct.Struct(">HHHHII")
 

@@ -11,7 +11,8 @@ from caproto import AlarmSeverity, AlarmStatus, ChannelType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squirrel_ioc.ioc._wire import (
+from squirrel_ioc.ioc.kinds.pv import stamp_of
+from squirrel_ioc.ioc.kinds.wire import (
     cut_utf8,
     encode_numbers,
     encode_strings,
@@ -19,7 +20,6 @@ from squirrel_ioc.ioc._wire import (
     format_number,
     metadata,
 )
-from squirrel_ioc.ioc.pv import stamp_of
 
 
 @given(st.text(), st.integers(0, 50))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from squirrel_ioc.errors import RefusedError
-from squirrel_ioc.ioc._one_put import Options, one_of, read_command, selection, yes_or_no
+from squirrel_ioc.ioc.groups.one_put import Options, one_of, read_command, selection, yes_or_no
 
 OPTIONS: Options = {"filter": selection, "mode": one_of(("Changed", "All")), "dry": yes_or_no, "comment": str}
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from squirrel_ioc.cli import app
-from squirrel_ioc.ioc import _resource_jobs, _resource_snapshot, hist
+from squirrel_ioc.ioc.ondemand import hist, job_resources, snapshot_resources
 from squirrel_ioc.ioc.reference import static_pvs
 from squirrel_ioc.panels._on_demand import ON_DEMAND
 from squirrel_ioc.panels.reference import BEGIN, END, as_json, group_rows, insert, markdown
@@ -67,10 +67,10 @@ def test_notes_name_pvs_that_there_are() -> None:
 
 def test_resources_are_those_that_are_made() -> None:
     writable = {name: found.writable for found in ON_DEMAND for name in found.names}
-    items = _resource_snapshot._ITEMS
+    items = snapshot_resources._ITEMS
     made = {f"SNAP:<id>:{name}": item.change is not None for name, item in items.items()}
-    made |= {f"SNAP:<id>:{name}": True for name in _resource_snapshot._COMMANDS}
-    made |= {f"JOB:<id>:{name}": False for name in _resource_jobs._ITEMS}
+    made |= {f"SNAP:<id>:{name}": True for name in snapshot_resources._COMMANDS}
+    made |= {f"JOB:<id>:{name}": False for name in job_resources._ITEMS}
     made |= {f"HIST:<pv>:{part}".rstrip(":"): False for part in hist._PARTS}
     assert writable == made | {"SNAP:<id>:VAL:<pv>": False, "REF:<pv>": False}
     assert {found.type for found in ON_DEMAND if found.names[0].startswith("HIST:")} == {f"DOUBLE[{hist.MAX_POINTS}]"}
