@@ -72,8 +72,10 @@ def read(path: Path, options: ReadOptions, origin: str) -> SnapshotFile:
 
 def _cut_off(file: BinaryIO, rows: ValueRows) -> str:
     """What to say of a file without <END> whose last line has no end either: autosave gives each line one."""
+    if not rows.columns.names:
+        return ""
     file.seek(-1, os.SEEK_END)
-    if file.read(1) == b"\n" or not rows.columns.names:
+    if file.read(1) == b"\n":
         return ""
     return f"; its last line has no end: the value of {rows.columns.names[-1]} may be cut off"
 

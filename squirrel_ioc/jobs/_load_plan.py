@@ -1,4 +1,4 @@
-"""What a load is going to do, found out before it does anything; see `transfer`."""
+"""What a load is going to do, found out before it does anything; see `dump_files`."""
 
 from __future__ import annotations
 

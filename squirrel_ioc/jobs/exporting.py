@@ -95,7 +95,7 @@ def snapshot_file(
     """A stored snapshot as files have it.
 
     The catalogue says which readback belongs to a setpoint, and what is never written. `with_attributes`: also what
-    only our own files keep, so that one of them can be loaded (see `transfer`).
+    only our own files keep, so that one of them can be loaded (see `dump_files`).
     """
     readbacks: dict[str, str] = {}
     read_only: set[str] = set()
