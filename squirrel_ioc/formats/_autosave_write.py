@@ -8,7 +8,7 @@ from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import Sink, SnapshotFile
 from squirrel_ioc.formats._rows import Row, number_text, plain_nan, rows, texts
-from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
+from squirrel_ioc.formats._snapshot import chars_loss, frame_losses, now_if_none
 from squirrel_ioc.model.values import Dbf, State
 
 __all__ = ["write"]
@@ -66,6 +66,7 @@ def _text(row: Row, losses: Losses) -> str:
         if element != element and not plain_nan(element):
             losses.add("a NaN with a payload becomes an ordinary one", row.name)
             break
+    chars_loss(losses, row)
     numbers = [number_text(row.dbf, e) for e in row.elements]
     return _braces([f'"{t}" ' for t in numbers]) if row.array else numbers[0]
 

@@ -171,18 +171,22 @@ def _chars(row: Row, losses: Losses) -> list[str]:
     codes = row.elements
     if any(c in _BLANK_CHARS for c in codes):
         raise ValueError("a character that ends a word or a line")
-    if row.array and codes:
-        if codes[-1] == 0:
-            losses.add("the NULs at the end of an array of characters are cut off", row.name)
-        if all(48 <= c < 58 or c == 0 for c in codes):
-            if 0 in bytes(codes).rstrip(b"\0"):
-                raise ValueError("an array of digits with a NUL between them, which looks like one of numbers")
-            losses.add("an array of digits comes back as numbers where the PV's type is not known", row.name)
-        if 34 in codes:
-            # With a quote among them, characters can only be told apart by their place.
-            if 0 in codes:
-                raise ValueError("an array of characters with a quote and a NUL")
-            return [bytes([c]).decode("ascii", "surrogateescape") for c in codes]
+    if not row.array:
+        return [_char(c) for c in codes]
+    text = bytes(codes).rstrip(b"\0")
+    if len(text) < len(codes):
+        losses.add("the NULs at the end of an array of characters are cut off", row.name)
+    if not text:
+        losses.add("an empty array of characters is one of texts where the PV's type is not known", row.name)
+    elif all(48 <= c < 58 or c == 0 for c in text):
+        if 0 in text:
+            raise ValueError("an array of digits with a NUL between them, which looks like one of numbers")
+        losses.add("an array of digits comes back as numbers where the PV's type is not known", row.name)
+    if 34 in text:
+        # With a quote among them, characters can only be told apart by their place.
+        if 0 in text or (len(text) < len(codes) and len(text) == 1):
+            raise ValueError("an array of characters with a quote and a NUL")
+        return [bytes([c]).decode("ascii", "surrogateescape") for c in text]
     return [_char(c) for c in codes]
 
 

@@ -19,7 +19,7 @@ from squirrel_ioc.formats._columns import Cell, chars_cell, number_cell, numbers
 from squirrel_ioc.formats._rows import Row, texts
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta
 
-__all__ = ["COLUMNS", "is_missing", "parse", "type_of", "value_text"]
+__all__ = ["COLUMNS", "EMPTY_TEXT", "is_missing", "parse", "type_of", "value_text"]
 
 COLUMNS = [
     "PV",
@@ -59,6 +59,9 @@ _TYPE = {
 }
 _BOOLEAN = ("false", "true")
 _SCALAR_META: dict[tuple[str, ...], Meta] = {}
+EMPTY_TEXT = "[0]"
+"""A text without characters, with the NUL that ends it: Phoebus knows no empty array."""
+
 _FORBIDDEN = re.compile(r'["~\x00-\x1f\x7f]')
 
 
@@ -174,6 +177,8 @@ def value_text(row: Row) -> str:
     if row.dbf is Dbf.ENUM:
         return _enum_text(row)
     if row.array and not row.elements:
+        if row.dbf is Dbf.CHAR:
+            return EMPTY_TEXT
         raise ValueError("an empty array, which Phoebus takes for one with an element 0")
     if row.dbf is Dbf.STRING:
         return _strings_text(row)

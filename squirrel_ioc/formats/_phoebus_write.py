@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._phoebus_header import ENDING, OPENING
-from squirrel_ioc.formats._phoebus_values import COLUMNS, type_of, value_text
+from squirrel_ioc.formats._phoebus_values import COLUMNS, EMPTY_TEXT, type_of, value_text
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import Sink, SnapshotFile
 from squirrel_ioc.formats._rows import Row, plain_nan, rows
@@ -73,6 +73,8 @@ def _row(sink: Sink, row: Row, readback: str, readbacks: Mapping[str, Row], loss
         return
     if any(e != e and not plain_nan(e) for e in row.elements if isinstance(e, float)):
         losses.add("a NaN with a payload becomes an ordinary one", row.name)
+    if text == EMPTY_TEXT and not row.elements:
+        losses.add("an empty text gets the NUL that ends it", row.name)
     if row.status > 0:
         losses.add("of the alarm status only its class is kept", row.name)
     seconds, nanoseconds = divmod(row.stamp, 1_000_000_000)

@@ -26,7 +26,7 @@ from squirrel_ioc.formats._names import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._rows import Row, plain_nan, rows, texts
-from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
+from squirrel_ioc.formats._snapshot import chars_loss, frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta, State
@@ -226,6 +226,7 @@ def _object(row: Row, losses: Losses) -> dict[str, Any]:
         values: list[Any] = [e.decode() for e in texts(row)]
     else:
         values = list(row.elements)
+        chars_loss(losses, row)
         if any(math.isnan(v) and not plain_nan(v) for v in values if isinstance(v, float)):
             losses.add("a NaN with a payload becomes an ordinary one", row.name)
     result: dict[str, Any] = {"val": values if row.array else values[0]}

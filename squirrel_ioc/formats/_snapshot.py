@@ -8,13 +8,21 @@ import numpy as np
 
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import SnapshotFile
+from squirrel_ioc.formats._rows import Row
+from squirrel_ioc.model.values import Dbf
 
-__all__ = ["frame_losses", "now_if_none"]
+__all__ = ["chars_loss", "frame_losses", "now_if_none"]
 
 
 def now_if_none(taken: datetime | None) -> datetime:
     """When a snapshot was taken; where that is not known, the moment it is written."""
     return datetime.now(UTC) if taken is None else taken
+
+
+def chars_loss(losses: Losses, row: Row) -> None:
+    """Note that an array of characters, which may be a text, is one of numbers in the file."""
+    if row.dbf is Dbf.CHAR and row.array:
+        losses.add("an array of characters comes back as numbers where the PV's type is not known", row.name)
 
 
 def frame_losses(

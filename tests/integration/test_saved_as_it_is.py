@@ -30,11 +30,13 @@ record(ao, "{P}LIMIT") {{ field(VAL, "7") field(PINI, "YES") field(HIGH, "6") fi
 record(calc, "{P}CALC") {{ field(CALC, "{CALC}") }}
 record(int64out, "{P}I64") {{ field(VAL, "9007199254740993") field(PINI, "YES") }}
 record(bo, "{P}ACQ") {{ field(ZNAM, "Done") field(ONAM, "Acquire") field(PINI, "YES") }}
+record(lso, "{P}LSO") {{ field(SIZV, "300") }}
+record(waveform, "{P}CHARS") {{ field(FTVL, "CHAR") field(NELM, "128") }}
 record(ao, "{P}TWICE") {{ field(VAL, "1") field(PINI, "YES") }}
 record(ao, "{P}AO") {{ field(VAL, "1.5") field(PINI, "YES") field(EGU, "A") field(PREC, "3") }}
 """
 TWICE = f"{P}TWICE"
-PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64", "ACQ", "AO", "TWICE")
+PVS = ("UDFAO", "UDFAO.HIHI", "BY:FILE", "LIMIT", "CALC.CALC", "I64", "ACQ", "AO", "TWICE", "LSO.VAL$", "CHARS")
 
 
 @dataclass
@@ -185,3 +187,43 @@ async def test_a_name_that_two_iocs_serve_is_told(rig: Rig) -> None:
     assert (await rig.s.get("PVS:DUPLICATES", format=aioca.FORMAT_TIME)).severity == 1
     assert await rig.s.names("PVS:DUPLICATES:NAMES") == [TWICE]
     assert list(await rig.s.get("PVS:DUPLICATES:NAMES")) == [TWICE]
+
+
+@pytest.mark.parametrize("name", ["LSO.VAL$", "CHARS"])
+async def test_a_text_that_was_never_written_is_restored(rig: Rig, name: str) -> None:
+    """It has no elements; what cannot be sent over Channel Access is written as a text without characters."""
+    snapshot_id = await rig.snapshot(P + name)
+    await put(name, "something else", datatype=aioca.DBR_CHAR_STR)
+    assert await rig.s.put("RESTORE:INVALID", "Write")
+    try:
+        await rig.restore(snapshot_id)
+        assert await rig.s.label("RESTORE:STATUS") == "OK"
+        assert await rig.s.count("RESTORE:WRITTEN") == 1
+        assert await get(name, datatype=aioca.DBR_CHAR_STR) == ""
+        assert await rig.s.put("RESTORE:INVALID", "Write")
+        assert "1 unchanged" in await rig.restore(snapshot_id)
+    finally:
+        assert await rig.s.put("RESTORE:INVALID", "Skip")
+
+
+@pytest.mark.parametrize("form", ["autosave", "burt", "psi", "phoebus", "jsonl"])
+async def test_texts_are_restored_whole_from_a_file_of_every_format(rig: Rig, form: str) -> None:
+    texts = {"LSO.VAL$": "a text of a hundred characters, " * 3 + "more", "CHARS": ""}
+    for name, text in texts.items():
+        await put(name, text, datatype=aioca.DBR_CHAR_STR)
+    assert await rig.s.put("FILE:ID", await rig.snapshot(f"{P}LSO.VAL$,{P}CHARS"))
+    assert await rig.s.put("FILE:FORMAT", form)
+    try:
+        assert await rig.s.say("FILE:EXPORT", f"texts.{form}"), await rig.s.text("FILE:ERRORS")
+        assert await rig.s.label("FILE:STATUS") == "OK", await rig.s.text("FILE:ERRORS")
+        for name in texts:
+            await put(name, "something else", datatype=aioca.DBR_CHAR_STR)
+        assert await rig.s.say("FILE:IMPORT", f"texts.{form}"), await rig.s.text("FILE:ERRORS")
+    finally:
+        assert await rig.s.put("FILE:FORMAT", "Auto")
+    imported = await rig.s.count("FILE:ID")
+    await rig.restore(imported)
+    assert await rig.s.label("RESTORE:STATUS") == "OK"
+    assert await rig.s.count("RESTORE:WRITTEN") == 2
+    assert {name: await get(name, datatype=aioca.DBR_CHAR_STR) for name in texts} == texts
+    assert "2 unchanged" in await rig.restore(imported)

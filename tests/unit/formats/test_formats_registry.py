@@ -67,6 +67,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.sav")
     (tmp_path / "folder.sav").mkdir()
     assert problems_of(tmp_path / "empty.sav") == ["empty.sav: is empty"]
+    assert problems_of(tmp_path / "empty.sav", form="autosave") == ["empty.sav: holds no PV"]
     assert problems_of(tmp_path / "pipe.sav") == ["pipe.sav: is no plain file"]
     assert problems_of(tmp_path / "gone.sav") == ["gone.sav: cannot be read: No such file or directory"]
     assert problems_of(tmp_path / "folder.sav") == ["folder.sav: is no plain file"]
