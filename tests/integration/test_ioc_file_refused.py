@@ -158,7 +158,7 @@ async def test_a_folder_that_cannot_be_written(rig: FileRig, monkeypatch: pytest
 
     assert await rig.put("SNAP:TRIGGER", 1)
     await rig.put("FILE:ID", await rig.get("SNAP:ID"))
-    monkeypatch.setattr("squirrel_ioc.formats._place.os.fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert not await rig.do("EXPORT", "a.sav")
     assert await rig.status() == ("Failed", "a.sav: cannot be written: No space left on device")
     assert list(rig.folder.iterdir()) == []

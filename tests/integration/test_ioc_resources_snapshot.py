@@ -186,10 +186,14 @@ async def test_delete_only_once(c: Control, s: Snapshot) -> None:
 async def test_delete_of_what_another_process_has_deleted(
     c: Control, s: Snapshot, database: DatabaseSettings, tmp_path: Any
 ) -> None:
-    assert await c.get(of(s, "DELETE")) == 0
+    seen: list[Any] = []
+    monitor = aioca.camonitor(c.pv(of(s, "DELETE")), seen.append, notify_disconnect=True, all_updates=True)
+    await until(lambda: seen)
     other = await Store.open(database, tmp_path, exclusive=False)
     await other.delete_snapshot(s.id)
     await other.close()
+    await until(lambda: not seen[-1].ok)
+    monitor.close()
     await shown(c, "LIST:TOTAL", 0)
     assert not (await aioca.connect(c.pv(of(s, "DELETE")), timeout=0.5, throw=False)).ok
 

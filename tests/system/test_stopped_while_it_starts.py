@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -93,15 +93,20 @@ def check_ends(folder: Path, process: subprocess.Popen[bytes], log: Path, number
         assert code in (0, 130, -number), said
         assert "Traceback" not in said, said
     assert left_over(folder) == []
-    assert [p for p in psutil.pids() if _session(p) == process.pid] == []
+    ending = _session(process.pid)
+    psutil.wait_procs(ending, timeout=END_S)
+    assert _session(process.pid) == [], ending
     assert list((folder / "tmp").iterdir()) == []
 
 
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return 0
+def _session(leader: int) -> list[psutil.Process]:
+    """The processes of its session that have not ended."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @pytest.mark.parametrize(("delay_s", "number"), alternating(DEMO_S))
