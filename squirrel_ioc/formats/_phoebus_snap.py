@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ from squirrel_ioc.model.values import State
 
 __all__ = ["read"]
 
+_MOST_LINES = 100
+_LONGEST = 65536  # bytes that are parsed again with every line
 _STAMP = re.compile(r"(-?\d{1,11})\.(\d{1,9})")
 _SEVERITY = {"NONE": 0, "MINOR": 1, "MAJOR": 2, "INVALID": 3, "UNDEFINED": 3, "": 0}
 _STATUS = {
@@ -110,23 +113,29 @@ class _Reader:
         for number, text in lines:
             if not text.strip() or text.startswith("#"):
                 continue
-            cells = self._cells(number, text, len(columns), usual=usual)
+            cells: Sequence[str] | str | None = _cells_of(text, len(columns), usual=usual)
+            if isinstance(cells, str):
+                cells = self._continued(number, text, lines, len(columns), cells, usual=usual)
             if cells is not None:
                 row = _Cells(*[cells[i] if i >= 0 else "" for i in order])
                 self._row(number, row._replace(pv=canonical(row.pv), readback=canonical(row.readback)))
 
-    def _cells(self, number: int, text: str, width: int, *, usual: bool) -> Sequence[str] | None:
-        if usual and not text.startswith('"') and (usual_cells := _usual_cells(text)) is not None:
-            return usual_cells
-        try:
-            cells = next(csv.reader([text]))
-        except csv.Error as e:
-            self._problems.add(self._name, number, str(e))
-            return None
-        if len(cells) != width:
-            self._problems.add(self._name, number, f"{len(cells)} cells under {width} columns")
-            return None
-        return cells
+    def _continued(
+        self, number: int, text: str, lines: Iterator[tuple[int, str]], width: int, reason: str, *, usual: bool
+    ) -> Sequence[str] | None:
+        """The cells of a row with a raw line end in a text; None, and a problem, when it is none."""
+        told: list[int] = []
+        for following, more in islice(lines, _MOST_LINES if text.count('"') % 2 else 0):
+            if not isinstance(_cells_of(more, width, usual=usual), str) or len(text) > _LONGEST:
+                break
+            text, told = f"{text}\n{more}", [*told, following]
+            if not isinstance(cells := _cells_of(text, width, usual=usual), str):
+                for line in told:
+                    what = f"is no PV, but the rest of a text of {cells[0]}, which has a line end in it"
+                    self.rows.warnings.note(f"line {line} {what}")
+                return cells
+        self._problems.add(self._name, number, reason)
+        return None
 
     def _row(self, number: int, cells: _Cells) -> None:
         if not self.rows.new(cells.pv, number, f"{cells.value_type},{cells.value}"):
@@ -172,6 +181,17 @@ class _Reader:
         if not setpoints:
             self._problems.fatal(self._name, None, "holds no PV")
         return columns.frame(setpoints)
+
+
+def _cells_of(text: str, width: int, *, usual: bool) -> Sequence[str] | str:
+    """The cells of a line; what is wrong with it."""
+    if usual and not text.startswith('"') and (usual_cells := _usual_cells(text)) is not None:
+        return usual_cells
+    try:
+        cells = next(csv.reader([text]))
+    except csv.Error as e:
+        return str(e)
+    return cells if len(cells) == width else f"{len(cells)} cells under {width} columns"
 
 
 def _usual_cells(text: str) -> list[str] | None:

@@ -244,6 +244,31 @@ def test_what_cannot_be_the_rest_of_a_text_is_a_mistake(tmp_path: Path, lines: l
         read_snapshot(written(tmp_path / "a.snap", *lines, header=BURT, end=""))
 
 
+COLUMNS = "PV,SELECTED,TIMESTAMP,STATUS,SEVERITY,VALUE_TYPE,VALUE,READBACK,READBACK_VALUE,DELTA,READ_ONLY"
+
+
+def row(pv: str, value: str, kind: str = "string") -> str:
+    """A row as Phoebus writes it."""
+    return f'{pv},1,1741083300.5,NONE,NONE,{kind},"{value}",,"---",,0'
+
+
+@pytest.mark.parametrize("text", ["first\nsecond part", "first\n\nthird, with a comma", "T:X,1\n#", "\n"])
+def test_a_line_end_in_a_text_of_phoebus(tmp_path: Path, text: str) -> None:
+    lines = [row("T:A", text), row("T:B", "5.0", "double")]
+    found, warnings = found_in(written(tmp_path / "a.csv", *lines, header=COLUMNS, end=""))
+    assert found == {"T:A": text, "T:B": 5}
+    what = "is no PV, but the rest of a text of T:A, which has a line end in it"
+    assert warnings == [f"line {3 + i} {what}" for i in range(text.count("\n"))]
+
+
+@pytest.mark.parametrize("rest", [[], [row("T:B", "5.0", "double")], ["x"], ["x"] * 200])
+def test_a_text_of_phoebus_without_end_is_a_mistake(tmp_path: Path, rest: list[str]) -> None:
+    """It does not swallow the rows that follow."""
+    lines = [row("T:A", "first").split("first")[0] + "first", *rest]
+    with pytest.raises(SquirrelError, match=r"a.csv:2: 7 cells under 11 columns"):
+        read_snapshot(written(tmp_path / "a.csv", *lines, header=COLUMNS, end=""))
+
+
 def test_many_such_lines_are_told_by_their_pvs(tmp_path: Path) -> None:
     lines = [line for i in range(150) for line in (f"T:{i} a", "b c")]
     found, warnings = found_in(written(tmp_path / "a.sav", *lines))
