@@ -74,9 +74,9 @@ def _as_is(row: Row, meta: Meta | None = None) -> Cell:
 
 
 def _convert(row: Row, meta: Meta, as_shown: bool) -> Cell:
-    if meta.dbf is Dbf.STRING and meta.count == 1 and row.dbf is Dbf.CHAR and row.array and row.raw:
-        text, end, rest = row.raw.partition(b"\0")
-        if end and not rest:  # a long string
+    if meta.dbf is Dbf.STRING and meta.count == 1 and row.dbf is Dbf.CHAR and row.array and row.raw is not None:
+        text = row.raw.rstrip(b"\0")
+        if b"\0" not in text and (len(text) < len(row.raw) or decode(text).isprintable()):  # a long string
             return text_cell(text, meta)
     if len(row.elements) > max(meta.count, 1):
         raise ValueError(f"{len(row.elements)} elements")

@@ -94,13 +94,21 @@ def test_as_in_burt(value: Any, live: Meta, expected: Any) -> None:
     assert retyped(value, live, as_shown=True) == expected
 
 
-@pytest.mark.parametrize("text", ["", "short", "x" * 60])
-def test_a_long_string_becomes_the_text_of_a_string(text: str) -> None:
+@pytest.mark.parametrize("nuls", [0, 1, 5])
+@pytest.mark.parametrize("text", ["", "5", "short", "x" * 60, "µm"])
+def test_a_long_string_becomes_the_text_of_a_string(text: str, nuls: int) -> None:
     builder = FrameBuilder()
-    builder.add("A", text.encode() + b"\0", Meta(Dbf.CHAR, 80))
+    builder.add("A", text.encode() + b"\0" * nuls, Meta(Dbf.CHAR, 80))
     frame, problems = retype(builder.build(), {"A": Meta(Dbf.STRING, 1)})
     assert problems == {}
     assert values(frame)["A"] == text
+
+
+@pytest.mark.parametrize("raw", [b"\x05\x06", b"a\0b\0"])
+def test_characters_that_are_no_text_become_none(raw: bytes) -> None:
+    builder = FrameBuilder()
+    builder.add("A", raw, Meta(Dbf.CHAR, 80))
+    assert retype(builder.build(), {"A": Meta(Dbf.STRING, 1)}).problems == {0: f"{len(raw)} elements: the PV is STRING"}
 
 
 def test_what_is_not_known_is_kept() -> None:
