@@ -182,7 +182,7 @@ class DatabaseSettings(_Section):
 
 
 class CatalogueSettings(_Section):
-    """Which PVs the service looks after."""
+    """Which PVs the service saves and restores."""
 
     files: Annotated[tuple[FilePath, ...], BeforeValidator(_paths)] = Field(
         default=(), description="YAML and CSV files, relative to the settings file"
@@ -218,7 +218,7 @@ class CaSettings(_Section):
         return data
 
     def environment(self) -> dict[str, str]:
-        """The EPICS_CA_* variables these settings stand for; what is absent is left to the process's environment."""
+        """The EPICS_CA_* variables these settings stand for; what is not set is left to the process's environment."""
         variables = {}
         if self.addr_list:
             variables["EPICS_CA_ADDR_LIST"] = " ".join(self.addr_list)

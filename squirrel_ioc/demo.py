@@ -74,7 +74,7 @@ def _guide(settings: Settings, folder: Path, machine: SimulatedMachine) -> str:
     path = f'PATH={shlex.quote(str(tools))}:"$PATH" ' if (tools / "caproto-put").exists() else ""
     return f"""\
 The machine is simulated: {len(machine.names)} PVs {MACHINE_PREFIX}*, on port {machine.ports[0]} of {LOOPBACK}.
-The service looks after them: control PVs {p}*, on port {settings.port} of {LOOPBACK}.
+The service saves and restores them: control PVs {p}*, on port {settings.port} of {LOOPBACK}.
 Snapshots, settings and logs are kept in {folder}: the next start finds them again.
 
 In another terminal:

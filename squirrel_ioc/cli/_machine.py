@@ -61,7 +61,7 @@ def sim(
 
 def _sim_guide(addr_list: str, catalogue: Path, name: str, count: int) -> str:
     return f"""\
-{count} PVs are there. Settings for a service that looks after them:
+{count} PVs are there. Settings for a service that saves and restores them:
 
     prefix: "SQRL:"
     catalogue:

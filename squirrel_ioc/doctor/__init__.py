@@ -1,4 +1,4 @@
-"""`squirrel-ioc doctor`: what a service would need, looked at from outside, and in words what to do."""
+"""`squirrel-ioc doctor`: checks all that a service needs, and says what to do."""
 
 from squirrel_ioc.doctor._examine import examine
 from squirrel_ioc.doctor._finding import Finding, Verdict

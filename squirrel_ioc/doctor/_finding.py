@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what is the case, and what to do about it; `items` are all names it concerns."""
+    """The result of one check, and what to do about it; `items` are all names it concerns."""
 
     check: str
     verdict: Verdict

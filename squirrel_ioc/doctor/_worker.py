@@ -1,4 +1,4 @@
-"""What a worker needs, looked at from where it is to run."""
+"""Checks all that a worker needs, on the host where it is to run."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 HEAD_BYTES = 65536
-"""How much of a file is looked at to find out its format."""
+"""How much of a file is read to find out its format."""
 
 Sink = Callable[[str], object]
 """Takes text to be written: whole lines, in order."""

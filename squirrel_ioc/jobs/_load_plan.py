@@ -121,7 +121,7 @@ class Plan:
             raise RefusedError("nothing is loaded: " + "\n".join(self._problems))
 
     async def update(self) -> None:
-        """Change what is there already. Raises RefusedError when it is not any more as it was looked at."""
+        """Change what is there already. Raises RefusedError when it has changed since the plan was made."""
         becomes = next((i for i, c in self._changes.items() if c.reference), None)
         if becomes is not None or self.reference is not None:
             await self.loader.unreference_others(becomes or 0)

@@ -284,7 +284,7 @@ class Jobs:
                     pass
                 continue
             except DatabaseDownError as error:
-                log.warning("job %d cannot be looked at yet: %s", job_id, error)
+                log.warning("job %d cannot be read yet: %s", job_id, error)
                 if not self._stopping:
                     await asyncio.sleep(_RECONNECT_S)
                     continue

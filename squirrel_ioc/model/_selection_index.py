@@ -96,7 +96,7 @@ class _Tags:
         pair_of: list[int] = []
         set_of: list[int] = []
         self._entry_set = np.empty(len(catalogue), np.intp)
-        # Many entries have the same tags: only what is distinct is looked at one by one.
+        # Many entries have the same tags: each distinct combination is matched once.
         for row, entry in enumerate(catalogue.entries):
             key = tuple(entry.tags.items())
             if (number := sets.get(key)) is None:

@@ -1,4 +1,4 @@
-"""The catalogue: which PVs the service looks after, and how each is to be treated."""
+"""The catalogue: which PVs the service saves and restores, and how."""
 
 from __future__ import annotations
 

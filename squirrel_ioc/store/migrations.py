@@ -2,7 +2,7 @@
 
 `db/migrations/NNNN_name.sql`, numbered from 0001 without gaps. Forward only. Each file is one transaction; its number,
 name and SHA-256 are kept in `schema_migration`, and a file that was changed after it was applied is refused. When
-something was applied, the views in `db/views.sql` are made anew. pgqueuer looks after its own tables.
+something was applied, the views in `db/views.sql` are made anew. pgqueuer upgrades its own tables.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class Store:
 
     @property
     def status(self) -> DbStatus:
-        """How the database is; looked at every 2 s, and at once after an error."""
+        """How the database is; checked every 2 s, and at once after an error."""
         return self._watch.status
 
     async def answers(self, within_s: float) -> bool:

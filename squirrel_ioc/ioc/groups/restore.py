@@ -282,7 +282,7 @@ class RestoreGroup(JobGroup):
         yield self.duration, duration_s
 
     def nothing(self) -> Iterable[tuple[Pv, Any]]:
-        """Of a restore that ended before it looked at its PVs."""
+        """Of a restore that ended before it had read its PVs."""
         counters = self.total, self.written, self.unchanged, self.skipped, self.failed, self.mismatch, self.planned
         for counter in (*counters, self.backup_id):
             yield counter, 0

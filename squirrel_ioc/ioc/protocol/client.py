@@ -31,7 +31,7 @@ class Client:
 class PendingWrite:
     """One write of a client. `settled` is set when it has been accepted, refused or done.
 
-    The client's next command is looked at only then, so that a `caget` behind a `caput` sees what the put has done.
+    The client's next command is read only then, so that a `caget` behind a `caput` sees what the put has done.
     """
 
     client: Client

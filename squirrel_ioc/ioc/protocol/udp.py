@@ -35,7 +35,7 @@ _MAX_DATAGRAM: Final = 1472
 """Of an Ethernet frame."""
 
 _MAX_SEARCHES_BYTES: Final = 8192
-"""Of one datagram; what is behind is not looked at. Clients send no more than an Ethernet frame."""
+"""Of one datagram; what follows is ignored. Clients send no more than an Ethernet frame."""
 
 _MAX_UNSENT_BYTES: Final = 1024 * 1024
 """Answers that the network has not taken yet. More are not given: clients search again."""

@@ -15,7 +15,7 @@ from squirrel_ioc.store import Store
 __all__ = ["ENABLE_SETTING", "back_as_something_else", "check_enabled"]
 
 ENABLE_SETTING: Final = "restore.enable"
-"""The key under which the store keeps RESTORE:ENABLE: true or false; absent is true."""
+"""The key under which the store keeps RESTORE:ENABLE: true or false; true when it is not stored."""
 
 
 async def check_enabled(store: Store) -> None:
