@@ -197,7 +197,8 @@ class CompareResult:
         """For the job's row."""
         counts = {"different": self.different, "missing": self.missing, "compared": self.compared}
         sides = {"a": self.a, "b": self.b, "snapshot_a": self.snapshot_a, "snapshot_b": self.snapshot_b}
-        return {**sides, **counts, "unread": self.unread, "away": self.away, "duration_s": self.duration_s}
+        unread = {"unread": self.unread, "away": self.away}
+        return {"outcome": self.outcome, **sides, **counts, **unread, "duration_s": self.duration_s}
 
 
 @dataclass(frozen=True)
@@ -251,4 +252,4 @@ def _to_json(result: Any) -> dict[str, Any]:
         return value[:MAX_NAMES_IN_ROW] if isinstance(value, tuple) else value
 
     # Not `asdict`, which would copy every name of 40,000 first.
-    return {f.name: plain(getattr(result, f.name)) for f in fields(result)}
+    return {"outcome": result.outcome, **{f.name: plain(getattr(result, f.name)) for f in fields(result)}}

@@ -68,6 +68,7 @@ def _pvs() -> Iterable[Element]:
 
 
 def _jobs() -> Element:
-    columns = [("Job", 60), ("Kind", 90), ("Status", 120), ("Title", 230)]
-    pvs = ["JOB:RECENT:IDS", "JOB:RECENT:KINDS", "JOB:RECENT:STATUSES", "JOB:RECENT:TITLES:LONG"]
+    columns = [("Job", 50), ("Kind", 75), ("Result", 65), ("Who", 110), ("Title", 200)]
+    parts = ("IDS", "KINDS", "OUTCOMES", "USERS", "TITLES:LONG")
+    pvs = [f"JOB:RECENT:{part}" for part in parts]
     return table((5, 5, 513, 472), columns, [(ROWS, pvs)])

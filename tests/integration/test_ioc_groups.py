@@ -110,6 +110,8 @@ async def test_job_that_runs_is_shown_and_not_the_one_that_waits(c: Control) -> 
     assert await asyncio.gather(*puts) == [True, True]
     assert list(await c.get("JOB:RECENT:IDS")) == [101, 100]
     assert list(await c.get("JOB:RECENT:STATUSES")) == ["COMPLETED", "COMPLETED"]
+    assert list(await c.get("JOB:RECENT:OUTCOMES")) == ["OK", "OK"]
+    assert all("@" in who for who in await c.get("JOB:RECENT:USERS"))
     assert await c.text("JOB:RECENT:TITLES:LONG") == "restore of snapshot 12\nsnapshot"
     assert all(datetime.fromisoformat(t).tzinfo for t in await c.get("JOB:RECENT:TIMES"))
 
@@ -117,7 +119,7 @@ async def test_job_that_runs_is_shown_and_not_the_one_that_waits(c: Control) -> 
 async def test_recent_jobs_are_fifty_and_all_arrays_are_of_one_length(c: Control) -> None:
     for _ in range(60):
         assert await c.put("SNAP:TRIGGER", 1)
-    lengths = [len(await c.get(f"JOB:RECENT:{n}")) for n in ("IDS", "KINDS", "STATUSES", "TIMES", "TITLES")]
+    lengths = [len(await c.get(f"JOB:RECENT:{n}")) for n in ("IDS", "OUTCOMES", "USERS", "TIMES", "TITLES")]
     assert lengths == [50] * 5
     assert (await c.get("JOB:RECENT:IDS"))[0] == 159
 

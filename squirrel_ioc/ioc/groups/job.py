@@ -10,7 +10,7 @@ from caproto import AlarmSeverity
 
 from squirrel_ioc.errors import RefusedError
 from squirrel_ioc.ioc.groups.job_group import abort_job
-from squirrel_ioc.ioc.groups.results import iso_time
+from squirrel_ioc.ioc.groups.results import iso_time, outcome_label
 from squirrel_ioc.ioc.kinds.declare import choice, command, double, integer, integers, string, strings, text
 from squirrel_ioc.ioc.kinds.group import Group, post_all
 from squirrel_ioc.ioc.kinds.pv import now, stamp_of
@@ -52,6 +52,8 @@ class JobsGroup(Group):
     recent_ids = integers("RECENT:IDS", "The last 50 jobs, newest first", length=RECENT)
     recent_kinds = strings("RECENT:KINDS", "What kinds of jobs they are", length=RECENT, long=False)
     recent_statuses = strings("RECENT:STATUSES", "How they stand, or ended", length=RECENT, long=False)
+    recent_outcomes = strings("RECENT:OUTCOMES", "As STATUS: OK, Partial, Failed", length=RECENT, long=False)
+    recent_users = strings("RECENT:USERS", "Who asked for them, from where", length=RECENT, long=False)
     recent_times = strings("RECENT:TIMES", "When they were asked for", length=RECENT, long=False)
     recent_titles = strings("RECENT:TITLES", "What they are for", length=RECENT)
     msg = text("MSG", 512, "What it does, or how it ended")
@@ -151,6 +153,8 @@ class JobsGroup(Group):
                 (self.recent_ids, [info.id for info in recent]),
                 (self.recent_kinds, [KINDS[info.kind] for info in recent]),
                 (self.recent_statuses, [STATUSES[info.status] for info in recent]),
+                (self.recent_outcomes, [outcome_label(info) for info in recent]),
+                (self.recent_users, [f"{info.user}@{info.host}" for info in recent]),
                 (self.recent_times, [iso_time(info.created) for info in recent]),
                 (self.recent_titles, [info.title for info in recent]),
             ],

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from squirrel_ioc.model.job import JobInfo, JobStatus, Outcome, RestoreMode, Result
 
-__all__ = ["iso_time", "outcome_of", "result_of"]
+__all__ = ["iso_time", "outcome_label", "outcome_of", "result_of"]
 
 R = TypeVar("R", bound=Result)
 
@@ -43,6 +43,20 @@ def outcome_of(info: JobInfo, result: Result | None) -> Outcome:
     if info.status is JobStatus.ABORTED:
         return Outcome.ABORTED
     return result.outcome if result is not None else Outcome.OK
+
+
+def outcome_label(info: JobInfo) -> str:
+    """How a job stands, or has ended, in the words of STATUS: a snapshot without some of its values is Partial."""
+    if not info.status.terminal:
+        return "Running" if info.status is JobStatus.IN_PROGRESS else "Waiting"
+    told = info.result.get("outcome") if isinstance(info.result, Mapping) else getattr(info.result, "outcome", None)
+    if info.status is not JobStatus.COMPLETED:
+        outcome = outcome_of(info, None)
+    elif told is None:
+        return "Completed"  # an earlier version did not keep it
+    else:
+        outcome = Outcome(told)
+    return "OK" if outcome is Outcome.OK else outcome.name.capitalize()
 
 
 def iso_time(moment: datetime | None) -> str:
