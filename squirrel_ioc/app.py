@@ -14,7 +14,7 @@ from squirrel_ioc.areas import Fleet, no_areas
 from squirrel_ioc.ca import Machine
 from squirrel_ioc.config import Settings
 from squirrel_ioc.errors import DatabaseDownError, NotActiveError
-from squirrel_ioc.formats.catalogue import load_catalogue
+from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
 from squirrel_ioc.jobs import AwayList, Jobs, LiveCatalogue
 from squirrel_ioc.model.catalogue import Entry

@@ -62,7 +62,7 @@ def _read(config: Path) -> tuple[list[Finding], Settings | None, list[Entry]]:
     from squirrel_ioc.config import load_settings
     from squirrel_ioc.doctor import Finding, Verdict
     from squirrel_ioc.errors import CatalogueError, SettingsError
-    from squirrel_ioc.formats.catalogue import load_catalogue
+    from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 
     try:
         settings = load_settings(config)

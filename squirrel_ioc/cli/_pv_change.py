@@ -106,7 +106,7 @@ def named_or_meant(names: Sequence[str] | None, selection: str | None) -> Callab
 
 def fields(**texts: str | None) -> dict[str, Any]:
     """Fields of an entry, from options; those not given (None) are not among them. Raises BadParameter."""
-    from squirrel_ioc.formats.catalogue import pv_problem, read_fields
+    from squirrel_ioc.formats.catalogue.catalogue import pv_problem, read_fields
     from squirrel_ioc.model.catalogue import Entry
     from squirrel_ioc.model.pv_names import canonical
 
@@ -127,7 +127,7 @@ def fields(**texts: str | None) -> dict[str, Any]:
 
 def tags(texts: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
     """Tags, from options `Group=Tag`. Raises BadParameter."""
-    from squirrel_ioc.formats.catalogue import read_tags
+    from squirrel_ioc.formats.catalogue.catalogue import read_tags
 
     try:
         return read_tags(";".join(texts or ()))

@@ -152,7 +152,7 @@ def add_pvs(
     json_wanted: JsonOption = False,
 ) -> None:
     """Take up PVs. Those that were in the catalogue once come back as they were, but for the options given."""
-    from squirrel_ioc.formats.catalogue import pv_problem
+    from squirrel_ioc.formats.catalogue.catalogue import pv_problem
     from squirrel_ioc.model.pv_names import canonical
 
     names = list(map(canonical, names))

@@ -83,7 +83,7 @@ def check(
     """Validate settings and catalogue without starting anything."""
     from squirrel_ioc.config import load_settings
     from squirrel_ioc.errors import CatalogueError, SettingsError
-    from squirrel_ioc.formats.catalogue import load_catalogue
+    from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
     from squirrel_ioc.model.catalogue import Catalogue
 
     try:

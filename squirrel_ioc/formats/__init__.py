@@ -16,9 +16,9 @@ What a format cannot hold is told when a file is written; a value that would com
 values without a type are kept, and how they get one, is in `retype`.
 """
 
-from squirrel_ioc.formats._breath import LINES_A_LOOK
 from squirrel_ioc.formats._macros import MacroError, parse_macros
 from squirrel_ioc.formats._protocol import CatalogueFile, Format, Kind, Limits, ReadOptions, SnapshotFile
+from squirrel_ioc.formats._thread_pauses import LINES_A_LOOK
 from squirrel_ioc.formats.registry import (
     FORMATS,
     detect,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from squirrel_ioc.errors import FormatError
-from squirrel_ioc.formats._breath import LINES_A_LOOK, breathe
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import Limits, ReadOptions
+from squirrel_ioc.formats._thread_pauses import LINES_A_LOOK, breathe
 
 __all__ = ["first_look", "open_regular", "read_head", "read_lines"]
 

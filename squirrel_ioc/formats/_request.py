@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from squirrel_ioc.errors import FormatError
-from squirrel_ioc.formats._breath import LINES_A_LOOK
 from squirrel_ioc.formats._lines import open_regular, read_lines
 from squirrel_ioc.formats._macros import MacroError, Macros
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import CatalogueFile, ReadOptions
+from squirrel_ioc.formats._thread_pauses import LINES_A_LOOK
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.pv_names import canonical
 

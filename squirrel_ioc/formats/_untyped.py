@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from squirrel_ioc.formats._columns import Cell, Columns
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._frame_columns import Cell, Columns
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions
 from squirrel_ioc.formats.retype import retype

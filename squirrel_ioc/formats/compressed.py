@@ -15,7 +15,7 @@ import zstandard
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._lines import open_regular
-from squirrel_ioc.formats._place import new_binary
+from squirrel_ioc.formats._new_file import new_binary
 from squirrel_ioc.formats._protocol import Limits, Sink
 
 __all__ = ["BigFile", "new_file"]

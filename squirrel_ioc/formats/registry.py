@@ -7,7 +7,7 @@ from pathlib import Path
 
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats._lines import read_head
-from squirrel_ioc.formats._place import new_binary
+from squirrel_ioc.formats._new_file import new_binary
 from squirrel_ioc.formats._protocol import (
     HEAD_BYTES,
     CatalogueFile,
@@ -18,12 +18,12 @@ from squirrel_ioc.formats._protocol import (
     Sink,
     SnapshotFile,
 )
-from squirrel_ioc.formats.autosave import Autosave
-from squirrel_ioc.formats.burt import Burt
-from squirrel_ioc.formats.jsonl import JsonLines
-from squirrel_ioc.formats.phoebus import Phoebus
-from squirrel_ioc.formats.psi import Psi
-from squirrel_ioc.formats.squirrel_csv import CatalogueCsv, SquirrelCsv
+from squirrel_ioc.formats.autosave.autosave import Autosave
+from squirrel_ioc.formats.burt.burt import Burt
+from squirrel_ioc.formats.catalogue.squirrel_csv import CatalogueCsv, SquirrelCsv
+from squirrel_ioc.formats.jsonl.jsonl import JsonLines
+from squirrel_ioc.formats.phoebus.phoebus import Phoebus
+from squirrel_ioc.formats.psi.psi import Psi
 from squirrel_ioc.model.catalogue import Entry
 
 __all__ = [

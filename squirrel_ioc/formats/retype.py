@@ -27,8 +27,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from squirrel_ioc.formats._columns import Cell, Columns, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
-from squirrel_ioc.formats._rows import Row, number_text, rows
+from squirrel_ioc.formats._frame_columns import (
+    Cell,
+    Columns,
+    chars_cell,
+    number_cell,
+    numbers_cell,
+    text_cell,
+    texts_cell,
+)
+from squirrel_ioc.formats._frame_rows import Row, number_text, rows
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import Dbf, Meta, State, decode
 

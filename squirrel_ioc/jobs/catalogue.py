@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from squirrel_ioc.errors import CatalogueError, RefusedError, StoreError
-from squirrel_ioc.formats.catalogue import load_catalogue
+from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.channels import ChannelList
 from squirrel_ioc.model.inventory import Edit, Inventory, Summary, few

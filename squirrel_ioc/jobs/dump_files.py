@@ -23,7 +23,7 @@ from typing import Final
 from squirrel_ioc.errors import FormatError, RefusedError
 from squirrel_ioc.formats import CatalogueFile, Limits, SnapshotFile
 from squirrel_ioc.formats.compressed import BigFile, new_file
-from squirrel_ioc.formats.jsonl import Writer, read_stream
+from squirrel_ioc.formats.jsonl.jsonl import Writer, read_stream
 from squirrel_ioc.jobs._load_plan import Loaded, Plan, stored
 from squirrel_ioc.jobs.exporting import snapshot_file
 from squirrel_ioc.store import Store

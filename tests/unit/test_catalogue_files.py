@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squirrel_ioc.errors import CatalogueError
-from squirrel_ioc.formats.catalogue import load_catalogue
+from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 from squirrel_ioc.model.catalogue import MAX_PV_NAME, Catalogue, Entry
 from squirrel_ioc.model.selection import parse
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from squirrel_ioc.config import MAX_PREFIX, CaSettings, DatabaseSettings, Settings, load_settings
 from squirrel_ioc.dsn import describe_dsn
 from squirrel_ioc.errors import SettingsError
-from squirrel_ioc.formats.catalogue import load_catalogue
+from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 from squirrel_ioc.resources import config_dir
 
 SMALLEST = """\

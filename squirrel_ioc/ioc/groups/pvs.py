@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from squirrel_ioc.errors import CatalogueError, RefusedError, SelectionError, SquirrelError
-from squirrel_ioc.formats.catalogue import pv_problem
+from squirrel_ioc.formats.catalogue.catalogue import pv_problem
 from squirrel_ioc.ioc.groups.results import iso_time
 from squirrel_ioc.ioc.kinds.arrays import Text
 from squirrel_ioc.ioc.kinds.declare import command, integer, integers, strings, text

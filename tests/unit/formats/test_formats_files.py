@@ -24,7 +24,7 @@ from squirrel_ioc.formats import (
     write_snapshot,
 )
 from squirrel_ioc.formats.compressed import new_file
-from squirrel_ioc.formats.jsonl import Writer
+from squirrel_ioc.formats.jsonl.jsonl import Writer
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta
@@ -70,8 +70,8 @@ def test_a_file_is_at_no_time_readable_by_everybody(
         (part,) = tmp_path.iterdir()
         modes.append(part.stat().st_mode & 0o777)
 
-    monkeypatch.setattr("squirrel_ioc.formats._rows.breathe", look)
-    monkeypatch.setattr("squirrel_ioc.formats._jsonl_write.breathe", look)
+    monkeypatch.setattr("squirrel_ioc.formats._frame_rows.breathe", look)
+    monkeypatch.setattr("squirrel_ioc.formats.jsonl.write.breathe", look)
     with _umask(mask):
         if name.startswith("a.jsonl."):
             with new_file(tmp_path / name, replace=False) as sink:

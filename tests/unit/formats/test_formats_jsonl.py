@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from squirrel_ioc.errors import FormatError
 from squirrel_ioc.formats import CatalogueFile, Limits, SnapshotFile, read_catalogue, read_snapshot, write_snapshot
 from squirrel_ioc.formats.compressed import BigFile, new_file
-from squirrel_ioc.formats.jsonl import Writer, read_stream
+from squirrel_ioc.formats.jsonl.jsonl import Writer, read_stream
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import ChannelList, Frame, FrameBuilder
 from squirrel_ioc.model.values import Dbf, Meta, State

@@ -5,7 +5,7 @@ writes and reads (package `filehandler.csv`).
 
 Lines with `#` at the top carry the names of things: after `# Snapshot name:` a line with the name, likewise SaveSet
 name, Description, Creator, Date (local time) and Tags. Then a line with the columns: of a configuration
-`PV,READBACK,READ_ONLY`, of a snapshot see `_phoebus_snap`. Columns are found by their names; unknown ones are ignored
+`PV,READBACK,READ_ONLY`, of a snapshot see `phoebus.snap`. Columns are found by their names; unknown ones are ignored
 with a warning. A PV that a configuration lists twice is taken once, as Phoebus does.
 """
 
@@ -15,13 +15,13 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from squirrel_ioc.formats import _phoebus_snap, _phoebus_write
 from squirrel_ioc.formats._lines import open_regular, read_lines
-from squirrel_ioc.formats._names import name_problem
-from squirrel_ioc.formats._phoebus_header import ENDING, OPENING, Header
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats.autosave import list_losses
+from squirrel_ioc.formats.autosave.autosave import list_losses
+from squirrel_ioc.formats.phoebus import snap, snap_write
+from squirrel_ioc.formats.phoebus.header import ENDING, OPENING, Header
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.pv_names import canonical
 
@@ -66,7 +66,7 @@ class Phoebus:
 
     def read_snapshot(self, path: Path, options: ReadOptions) -> SnapshotFile:
         """A snapshot."""
-        return _phoebus_snap.read(path, options, self.name)
+        return snap.read(path, options, self.name)
 
     def write_catalogue(self, sink: Sink, entries: Sequence[Entry]) -> list[str]:
         """A configuration."""
@@ -84,7 +84,7 @@ class Phoebus:
 
     def write_snapshot(self, sink: Sink, snapshot: SnapshotFile) -> list[str]:
         """A snapshot."""
-        return _phoebus_write.write(sink, snapshot)
+        return snap_write.write(sink, snapshot)
 
 
 class _Configuration:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from squirrel_ioc.formats._breath import LINES_A_LOOK, breathe
+from squirrel_ioc.formats._thread_pauses import LINES_A_LOOK, breathe
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.values import ELEMENT_DTYPE, STRING_SIZE, TEXT_SIZE, Dbf, Meta, State
 

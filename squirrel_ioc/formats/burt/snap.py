@@ -24,16 +24,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from squirrel_ioc.formats._burt_values import array_cell, row_text, scalar_cell
-from squirrel_ioc.formats._columns import Cell
-from squirrel_ioc.formats._continued import Continued, Text, is_plain
+from squirrel_ioc.formats._continued_texts import Continued, Text, is_plain
+from squirrel_ioc.formats._frame_columns import Cell
+from squirrel_ioc.formats._frame_rows import rows
 from squirrel_ioc.formats._lines import first_look, open_regular, read_lines
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._losses import frame_losses, now_if_none
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats._rows import rows
-from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
+from squirrel_ioc.formats.burt.values import array_cell, row_text, scalar_cell
 from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import Dbf, State
 

@@ -40,11 +40,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from squirrel_ioc.formats._jsonl_read import read_records
-from squirrel_ioc.formats._jsonl_write import VERSION, Writer
 from squirrel_ioc.formats._lines import open_regular, read_lines
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, Limits, ReadOptions, Sink, SnapshotFile
+from squirrel_ioc.formats.jsonl.read import read_records
+from squirrel_ioc.formats.jsonl.write import VERSION, Writer
 from squirrel_ioc.model.catalogue import Entry
 
 __all__ = ["JsonLines", "VERSION", "Writer", "read_stream"]

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from squirrel_ioc.errors import CatalogueError, FormatError
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats.autosave import list_losses
-from squirrel_ioc.formats.catalogue import load_catalogue
+from squirrel_ioc.formats.autosave.autosave import list_losses
+from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 from squirrel_ioc.model.catalogue import Entry
 
 __all__ = ["CatalogueCsv", "SquirrelCsv"]

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from squirrel_ioc.formats._frame_rows import Row
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import SnapshotFile
-from squirrel_ioc.formats._rows import Row
 from squirrel_ioc.model.values import Dbf
 
 __all__ = ["chars_loss", "frame_losses", "now_if_none"]

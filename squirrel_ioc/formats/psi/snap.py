@@ -19,14 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from squirrel_ioc.formats._columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
+from squirrel_ioc.formats._frame_columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
+from squirrel_ioc.formats._frame_rows import Row, plain_nan, rows, texts
 from squirrel_ioc.formats._lines import open_regular, read_lines
+from squirrel_ioc.formats._losses import chars_loss, frame_losses, now_if_none
 from squirrel_ioc.formats._macros import MacroError, Macros
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses, Problems
 from squirrel_ioc.formats._protocol import ReadOptions, Sink, SnapshotFile
-from squirrel_ioc.formats._rows import Row, plain_nan, rows, texts
-from squirrel_ioc.formats._snapshot import chars_loss, frame_losses, now_if_none
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta, State

@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from squirrel_ioc.formats._jsonl_entry import count_of, entry_of, text_of, texts_of
-from squirrel_ioc.formats._jsonl_frame import FrameReader, decode_number
-from squirrel_ioc.formats._jsonl_held import Held
-from squirrel_ioc.formats._jsonl_write import MOST_LISTS, VERSION
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import CatalogueFile, Limits, SnapshotFile
+from squirrel_ioc.formats.jsonl.entry import count_of, entry_of, text_of, texts_of
+from squirrel_ioc.formats.jsonl.frame import FrameReader, decode_number
+from squirrel_ioc.formats.jsonl.held_bytes import Held
+from squirrel_ioc.formats.jsonl.write import MOST_LISTS, VERSION
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.model.frame import ChannelList
 from squirrel_ioc.model.pv_names import canonical, renamed

@@ -7,7 +7,7 @@ Request file: a PV a line, `#` comments, `file NAME MACROS` includes another fil
 good as commas between macros. A PV may carry `$` (long string). An included file sees the macros of its line alone,
 unless ReadOptions.inherit_macros.
 
-Save file: see `_autosave_sav`.
+Save file: see `autosave.sav`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from squirrel_ioc.formats import _autosave_sav, _autosave_write
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._request import Place, RequestReader
+from squirrel_ioc.formats.autosave import sav, sav_write
 from squirrel_ioc.model.catalogue import Entry
 
 __all__ = ["Autosave", "list_losses"]
@@ -62,7 +62,7 @@ class Autosave:
 
     def read_snapshot(self, path: Path, options: ReadOptions) -> SnapshotFile:
         """A save file."""
-        return _autosave_sav.read(path, options, self.name)
+        return sav.read(path, options, self.name)
 
     def write_catalogue(self, sink: Sink, entries: Sequence[Entry]) -> list[str]:
         """A request file of the PVs that are written."""
@@ -82,7 +82,7 @@ class Autosave:
 
     def write_snapshot(self, sink: Sink, snapshot: SnapshotFile) -> list[str]:
         """A save file."""
-        return _autosave_write.write(sink, snapshot)
+        return sav_write.write(sink, snapshot)
 
 
 def list_losses(losses: Losses, entries: Sequence[Entry], *, readbacks: bool = True) -> None:

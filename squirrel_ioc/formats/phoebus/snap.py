@@ -4,7 +4,7 @@ Source: as in `phoebus`.
 
 Columns `PV,SELECTED,TIMESTAMP,STATUS,SEVERITY,VALUE_TYPE,VALUE,READBACK,READBACK_VALUE,DELTA,READ_ONLY`. A time stamp
 is `seconds.nanoseconds`, without leading zeros: `12.5` is 5 ns after 12 s. STATUS is one of eight classes of alarm
-(`_STATUS`). Values stand in quotes, and quotes in them are not escaped: see `_phoebus_values`. A readback's value has
+(`_STATUS`). Values stand in quotes, and quotes in them are not escaped: see `phoebus.values`. A readback's value has
 the type of the setpoint's; it has no time and no alarm.
 """
 
@@ -17,14 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from squirrel_ioc.formats._columns import Cell
+from squirrel_ioc.formats._frame_columns import Cell
 from squirrel_ioc.formats._lines import open_regular, read_lines
-from squirrel_ioc.formats._names import name_problem
-from squirrel_ioc.formats._phoebus_header import Header
-from squirrel_ioc.formats._phoebus_values import COLUMNS, is_missing, parse
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import ReadOptions, SnapshotFile
 from squirrel_ioc.formats._untyped import ValueRows
+from squirrel_ioc.formats.phoebus.header import Header
+from squirrel_ioc.formats.phoebus.values import COLUMNS, is_missing, parse
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import State

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from squirrel_ioc.errors import CatalogueError
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.model.catalogue import Entry, Verify
 from squirrel_ioc.model.pv_names import canonical
 

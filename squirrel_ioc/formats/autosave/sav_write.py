@@ -1,14 +1,14 @@
-"""Save files of autosave (.sav), written; see `_autosave_sav`."""
+"""Save files of autosave (.sav), written; see `autosave.sav`."""
 
 from __future__ import annotations
 
-from squirrel_ioc.formats._autosave_sav import ARRAY
 from squirrel_ioc.formats._escape import escape
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._frame_rows import Row, number_text, plain_nan, rows, texts
+from squirrel_ioc.formats._losses import chars_loss, frame_losses, now_if_none
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import Sink, SnapshotFile
-from squirrel_ioc.formats._rows import Row, number_text, plain_nan, rows, texts
-from squirrel_ioc.formats._snapshot import chars_loss, frame_losses, now_if_none
+from squirrel_ioc.formats.autosave.sav import ARRAY
 from squirrel_ioc.model.values import Dbf, State
 
 __all__ = ["write"]

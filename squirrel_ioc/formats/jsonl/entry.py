@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from squirrel_ioc.formats._jsonl_frame import decode_number
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
+from squirrel_ioc.formats.jsonl.frame import decode_number
 from squirrel_ioc.model.catalogue import Entry, Verify
 
 __all__ = ["count_of", "entry_of", "text_of", "texts_of"]

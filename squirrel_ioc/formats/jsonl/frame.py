@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from squirrel_ioc.formats._jsonl_write import CHUNK
+from squirrel_ioc.formats.jsonl.write import CHUNK
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import ELEMENT_DTYPE, TEXT_SIZE, Dbf, Meta, State

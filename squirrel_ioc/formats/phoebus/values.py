@@ -1,4 +1,4 @@
-"""Values as Phoebus writes them into CSV, see `_phoebus_snap`.
+"""Values as Phoebus writes them into CSV, see `phoebus.snap`.
 
 By VALUE_TYPE: a number as Java prints it (`1.0E-4`, `NaN`, `Infinity`); a text as it is; an enum `"label~[A;B;C]"`,
 where the label may be an index; an array `"[1;2;3]"`. `byte` is signed. Phoebus reads a text only up to a `~`, cuts off
@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from squirrel_ioc.formats._columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
-from squirrel_ioc.formats._rows import Row, texts
+from squirrel_ioc.formats._frame_columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
+from squirrel_ioc.formats._frame_rows import Row, texts
 from squirrel_ioc.model.values import STRING_SIZE, Dbf, Meta
 
 __all__ = ["COLUMNS", "EMPTY_TEXT", "is_missing", "parse", "type_of", "value_text"]

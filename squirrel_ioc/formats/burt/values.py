@@ -1,4 +1,4 @@
-"""Values as BURT writes them, see `_burt_snap`."""
+"""Values as BURT writes them, see `burt.snap`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 import struct
 from collections.abc import Sequence
 
-from squirrel_ioc.formats._columns import Cell, number_cell, numbers_cell, text_cell, texts_cell
+from squirrel_ioc.formats._frame_columns import Cell, number_cell, numbers_cell, text_cell, texts_cell
+from squirrel_ioc.formats._frame_rows import Row, plain_nan, texts
 from squirrel_ioc.formats._problems import Losses
-from squirrel_ioc.formats._rows import Row, plain_nan, texts
 from squirrel_ioc.model.values import Dbf, Meta
 
 __all__ = ["scalar_cell", "array_cell", "row_text"]

@@ -6,7 +6,7 @@ the snapshots of vanilla BURT in the tests of DiamondLightSource/pyburt.
 Request file: `[RO|RON|WO] PV [elements]` a line, `%` begins a comment. It goes through the C preprocessor: `#include`
 and `#define` of a plain name are done here (ReadOptions.macros are the names of its -D), other directives are refused.
 
-Snapshot file: see `_burt_snap`.
+Snapshot file: see `burt.snap`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from squirrel_ioc.formats import _burt_snap
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._request import Place, RequestReader
-from squirrel_ioc.formats.autosave import list_losses
+from squirrel_ioc.formats.autosave.autosave import list_losses
+from squirrel_ioc.formats.burt import snap
 from squirrel_ioc.model.catalogue import Entry
 
 __all__ = ["Burt"]
@@ -45,7 +45,7 @@ class Burt:
     def sniff(self, head: bytes, name: str) -> Guess:
         """A snapshot by its header, a request file by its tags and comments, or its suffix."""
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-        if start.startswith(_burt_snap.START.encode()):
+        if start.startswith(snap.START.encode()):
             return Guess(0.95, Kind.SNAPSHOT)
         if start.startswith(b"SDDS") and name.endswith((".snap", ".snp", ".req")):
             return Guess(0.6, Kind.CATALOGUE if name.endswith(".req") else Kind.SNAPSHOT)
@@ -59,7 +59,7 @@ class Burt:
 
     def read_snapshot(self, path: Path, options: ReadOptions) -> SnapshotFile:
         """A snapshot file."""
-        return _burt_snap.read(path, options, self.name)
+        return snap.read(path, options, self.name)
 
     def write_catalogue(self, sink: Sink, entries: Sequence[Entry]) -> list[str]:
         """A request file; what is read-only is RO."""
@@ -75,7 +75,7 @@ class Burt:
 
     def write_snapshot(self, sink: Sink, snapshot: SnapshotFile) -> list[str]:
         """A snapshot file; what is read-only, and readbacks, are RO."""
-        return _burt_snap.write(sink, snapshot)
+        return snap.write(sink, snapshot)
 
 
 class _Request(RequestReader):

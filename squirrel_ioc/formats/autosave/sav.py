@@ -22,14 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from squirrel_ioc.formats._columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
-from squirrel_ioc.formats._continued import Continued, Text, is_plain
+from squirrel_ioc.formats._continued_texts import Continued, Text, is_plain
 from squirrel_ioc.formats._escape import unescape
+from squirrel_ioc.formats._frame_columns import Cell, chars_cell, number_cell, numbers_cell, text_cell, texts_cell
+from squirrel_ioc.formats._frame_rows import double_text
 from squirrel_ioc.formats._lines import first_look, open_regular, read_lines
 from squirrel_ioc.formats._macros import MacroError, Macros
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._protocol import ReadOptions, SnapshotFile
-from squirrel_ioc.formats._rows import double_text
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.pv_names import canonical
 from squirrel_ioc.model.values import Dbf

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from squirrel_ioc.formats._catalogue_rows import FIELDS, Rows, Tags, add_tag, parse_tags
+from squirrel_ioc.formats.catalogue.entry_rows import FIELDS, Rows, Tags, add_tag, parse_tags
 from squirrel_ioc.yaml_depth import MAX_DEPTH, NESTED, is_too_deep
 
 __all__ = ["read_yaml"]

@@ -1,16 +1,16 @@
-"""Snapshots of Phoebus as CSV, written; see `_phoebus_snap`."""
+"""Snapshots of Phoebus as CSV, written; see `phoebus.snap`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from squirrel_ioc.formats._names import name_problem
-from squirrel_ioc.formats._phoebus_header import ENDING, OPENING
-from squirrel_ioc.formats._phoebus_values import COLUMNS, EMPTY_TEXT, type_of, value_text
+from squirrel_ioc.formats._frame_rows import Row, plain_nan, rows
+from squirrel_ioc.formats._losses import frame_losses, now_if_none
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import Sink, SnapshotFile
-from squirrel_ioc.formats._rows import Row, plain_nan, rows
-from squirrel_ioc.formats._snapshot import frame_losses, now_if_none
+from squirrel_ioc.formats.phoebus.header import ENDING, OPENING
+from squirrel_ioc.formats.phoebus.values import COLUMNS, EMPTY_TEXT, type_of, value_text
 from squirrel_ioc.model.values import State
 
 __all__ = ["write"]

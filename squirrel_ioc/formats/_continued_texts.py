@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from squirrel_ioc.formats._columns import Cell
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._frame_columns import Cell
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Problems
 from squirrel_ioc.formats._untyped import ValueRows
 from squirrel_ioc.model.pv_names import canonical

@@ -4,7 +4,7 @@ CSV: the first line names the columns, in any order and case: setpoint, readback
 rtol, read_only, order, max_step, step_period. Every other column is a tag group, its cells tags, several separated by
 commas; the column `tags` holds `Group=Tag; Group=Tag`. So squirrel-backend's CSV loads as it is
 (https://github.com/slaclab/squirrel, docs/source/import_format.rst): there, as here, a row with a readback alone is a
-PV that is read and never written. YAML: see `_catalogue_yaml`.
+PV that is read and never written. YAML: see `catalogue.yaml_file`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from squirrel_ioc.errors import CatalogueError, FormatError
-from squirrel_ioc.formats._catalogue_csv import read_csv
-from squirrel_ioc.formats._catalogue_rows import FIELDS, Rows, Tags, parse_tags, pv_problem
-from squirrel_ioc.formats._catalogue_yaml import read_yaml
 from squirrel_ioc.formats._lines import open_regular
 from squirrel_ioc.formats._protocol import Limits
+from squirrel_ioc.formats.catalogue.csv_file import read_csv
+from squirrel_ioc.formats.catalogue.entry_rows import FIELDS, Rows, Tags, parse_tags, pv_problem
+from squirrel_ioc.formats.catalogue.yaml_file import read_yaml
 from squirrel_ioc.model.catalogue import Entry
 
 __all__ = ["load_catalogue", "pv_problem", "read_fields", "read_tags"]

@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squirrel_ioc.formats._catalogue_rows import FIELDS, Rows, Tags, add_tag, parse_tags
+from squirrel_ioc.formats.catalogue.entry_rows import FIELDS, Rows, Tags, add_tag, parse_tags
 
 __all__ = ["read_csv"]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from squirrel_ioc import __version__
 from squirrel_ioc.errors import FormatError
-from squirrel_ioc.formats._breath import breathe
-from squirrel_ioc.formats._jsonl_held import Held
 from squirrel_ioc.formats._protocol import Limits, Sink, SnapshotFile
+from squirrel_ioc.formats._thread_pauses import breathe
+from squirrel_ioc.formats.jsonl.held_bytes import Held
 from squirrel_ioc.model.catalogue import TREATMENT, Entry
 from squirrel_ioc.model.frame import ChannelList, Frame
 from squirrel_ioc.model.values import NO_META, Dbf, Meta, State

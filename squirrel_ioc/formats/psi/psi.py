@@ -9,7 +9,7 @@ the same folder with macros, of which the included file sees these alone, unless
 
 Request files in YAML or JSON have `pvs: {list: [{name: ...}]}` and `include: [{name: ..., macros: [{...}]}]`.
 
-Saved file: see `_psi_snap`.
+Saved file: see `psi.snap`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 import yaml
 
-from squirrel_ioc.formats import _psi_snap
 from squirrel_ioc.formats._macros import MacroError, parse_macros
-from squirrel_ioc.formats._names import name_problem
+from squirrel_ioc.formats._name_rules import name_problem
 from squirrel_ioc.formats._problems import Losses
 from squirrel_ioc.formats._protocol import NO, CatalogueFile, Guess, Kind, ReadOptions, Sink, SnapshotFile
 from squirrel_ioc.formats._request import Place, RequestReader
-from squirrel_ioc.formats.autosave import list_losses
+from squirrel_ioc.formats.autosave.autosave import list_losses
+from squirrel_ioc.formats.psi import snap
 from squirrel_ioc.model.catalogue import Entry
 from squirrel_ioc.yaml_depth import NESTED, too_deep_at
 
@@ -72,7 +72,7 @@ class Psi:
 
     def read_snapshot(self, path: Path, options: ReadOptions) -> SnapshotFile:
         """A saved file."""
-        return _psi_snap.read(path, options, self.name)
+        return snap.read(path, options, self.name)
 
     def write_catalogue(self, sink: Sink, entries: Sequence[Entry]) -> list[str]:
         """A request file of the PVs that are written."""
@@ -91,7 +91,7 @@ class Psi:
 
     def write_snapshot(self, sink: Sink, snapshot: SnapshotFile) -> list[str]:
         """A saved file."""
-        return _psi_snap.write(sink, snapshot)
+        return snap.write(sink, snapshot)
 
 
 def _items(value: Any) -> list[Any]:

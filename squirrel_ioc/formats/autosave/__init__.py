@@ -1,0 +1,1 @@
+"""Request and save files of autosave."""

@@ -1,0 +1,1 @@
+"""Request and snapshot files of BURT."""

@@ -1,0 +1,1 @@
+"""JSON lines: our own files, which hold everything."""

@@ -1,0 +1,1 @@
+"""Configurations and snapshots of Phoebus save-and-restore, as CSV."""

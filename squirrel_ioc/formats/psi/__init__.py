@@ -1,0 +1,1 @@
+"""Request and saved files of PSI snapshot."""
