@@ -66,12 +66,13 @@ def live(engine: Engine, slots: NDArray[np.intp], ignored: Mapping[int, str]) ->
 
 def ioc_states(engine: Engine, besides: NDArray[np.intp]) -> list[IocState]:
     """Every IOC that has channels, those in the slots `besides` left out; in the order in which they were met."""
-    table, iocs = engine.table, engine.iocs.all
-    used = (table.chid[: table.size] != 0) & (table.ioc[: table.size] >= 0)
-    used[besides[besides < len(used)]] = False
-    index = table.ioc[: table.size][used]
+    table, iocs, size = engine.table, engine.iocs.all, engine.table.size
+    ioc_of = table.ioc[:size].copy()  # each column is read once: the engine's thread goes on
+    used = (table.chid[:size] != 0) & (ioc_of >= 0)
+    used[besides[besides < size]] = False
+    index = ioc_of[used]
     channels = np.bincount(index, minlength=len(iocs)).tolist()
-    connected = np.bincount(index[table.connected[: table.size][used]], minlength=len(iocs)).tolist()
+    connected = np.bincount(index[table.connected[:size][used]], minlength=len(iocs)).tolist()
     return [
         IocState(ioc.host, n, up, _status(ioc, up, engine.iocs.slow_s), ioc.sweep_s)
         for ioc, n, up in zip(iocs, channels, connected, strict=False)

@@ -116,6 +116,12 @@ async def test_what_else_is_done_belongs_to_the_same_commit(store: Store) -> Non
     assert (await store.load_frame(saved.id)).value(0) == 1
 
 
+SLEEPS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND wait_event = 'PgSleep'
+"""
+
+
 async def test_a_save_that_is_cancelled_stores_nothing(store: Store) -> None:
     started = asyncio.Event()
 
@@ -125,6 +131,10 @@ async def test_a_save_that_is_cancelled_stores_nothing(store: Store) -> None:
 
     saving = asyncio.create_task(store.save_snapshot(frame(A=1), NewSnapshot("t"), also_do=hang))
     await started.wait()
+    while True:  # what PostgreSQL has not begun yet cannot be cancelled
+        if await store.pool.fetchval(SLEEPS):
+            break
+        await asyncio.sleep(0.01)
     saving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await saving
