@@ -8,7 +8,9 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from squirrel_ioc.areas import Fleet, no_areas
 from squirrel_ioc.ca import Machine
@@ -18,12 +20,16 @@ from squirrel_ioc.formats.catalogue.catalogue import load_catalogue
 from squirrel_ioc.ioc import ControlIoc, Service
 from squirrel_ioc.jobs import AwayList, Jobs, LiveCatalogue
 from squirrel_ioc.model.catalogue import Entry
-from squirrel_ioc.store import Lease, Store
+from squirrel_ioc.model.reach import Reach
+from squirrel_ioc.store import Lease, ReachWatch, Store
 
 __all__ = ["App"]
 
 _NAMED = 10
 _PAUSE_S = 1.0
+
+_HOLD_OFF_S: Final = 5.0
+"""Who has handed over leaves the other one so long to take over, and then is active again if nobody is."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,7 @@ class _Parts:
     machine: Machine | Fleet
     keeper: LiveCatalogue
     away: AwayList
+    reach: ReachWatch | None
 
 
 async def _done_before(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool:
@@ -106,7 +113,12 @@ class App:
             connecting = asyncio.create_task(self._tell_connections(machine, keeper), name="connections")
             stack.push_async_callback(_cancelled, connecting)
 
-            parts = _Parts(store, machine, keeper, away)
+            reach = None if self.settings.areas else self._reach_watch(store, here, keeper)
+            if reach is not None:
+                stack.push_async_callback(reach.stop)
+                await reach.start()
+
+            parts = _Parts(store, machine, keeper, away, reach)
             ready = ready or asyncio.Event()
             if store.lease is None:
                 await self._serve(parts, stop, ready)
@@ -115,24 +127,32 @@ class App:
             log.info("stopping")
 
     async def _take_turns(self, parts: _Parts, lease: Lease, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        """Stand by until the lease is ours, serve until it is lost, and so on; when stopped, let the other one on."""
+        """Stand by until the lease is ours, serve until it is lost, and so on; when stopped, let the other one on.
+
+        Also when the other one reaches clearly more of the machine.
+        """
         while not stop.is_set():
             if not lease.held:
                 ready.set()
                 if not await _done_before(lease.take(), stop):
                     break
+            served = False
             try:
                 await parts.store.check_schema()
-                if not await _done_before(self._serve(parts, stop, ready), lease.lost):
+                served = await _done_before(self._serve(parts, stop, ready), lease.lost)
+                if not served:
                     log.warning("the control PVs are off the network")
             except (DatabaseDownError, NotActiveError) as error:
                 log.warning("could not go on as the active one: %s", error)
                 await asyncio.sleep(_PAUSE_S)
             finally:
-                await lease.give_back()
+                gives_way = served and not stop.is_set()
+                await lease.give_back(gives_way=gives_way)
+            if gives_way:
+                await _done_before(asyncio.sleep(_HOLD_OFF_S), stop)
 
     async def _serve(self, parts: _Parts, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        """Do the work, until `stop` is set or this is cancelled."""
+        """Do the work, until `stop` is set, another service had better do it, or this is cancelled."""
         store, machine, keeper = parts.store, parts.machine, parts.keeper
         async with AsyncExitStack() as stack:
             if isinstance(machine, Fleet):
@@ -165,7 +185,17 @@ class App:
             gc.collect()
             gc.freeze()
             ready.set()
-            await stop.wait()
+            if parts.reach is None:
+                await stop.wait()
+            else:
+                await _done_before(parts.reach.until_better(lambda: jobs.idle), stop)
+
+    def _reach_watch(self, store: Store, machine: Machine, keeper: LiveCatalogue) -> ReachWatch | None:
+        def reach() -> Reach:
+            channels = keeper.current.channels
+            return Reach(int(np.count_nonzero(machine.live(channels).connected)), len(channels))
+
+        return store.reach_watch(self.settings.standby_prefer_s, reach)
 
     async def _tell_connections(self, machine: Machine | Fleet, keeper: LiveCatalogue) -> None:
         """One line in the log when the machine is there, or what is missing of it."""

@@ -291,6 +291,10 @@ class Settings(BaseSettings):
     standby: bool = Field(
         default=False, description="one of two services on the database of `database.dsn`: one works, one stands by"
     )
+    standby_prefer_s: Pause = Field(
+        default=30.0,
+        description="with `standby`, who has reached clearly more PVs for so long is active, seconds. 0: never",
+    )
     catalogue: CatalogueSettings = CatalogueSettings()
     ca: CaSettings = CaSettings()
     restore: RestoreSettings = RestoreSettings()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,8 +295,16 @@ class Pair(ControlPvs):
 
 
 @asynccontextmanager
-async def pair(folder: Path, server: dict[str, Any], database: str, catalogue: str) -> AsyncIterator[Pair]:
-    """Run two services on a database of this server, with this catalogue."""
+async def pair(
+    folder: Path,
+    server: dict[str, Any],
+    database: str,
+    catalogue: str,
+    *,
+    first_finds: Sequence[str] = ADDR_LIST,
+    **settings_of_both: Any,
+) -> AsyncIterator[Pair]:
+    """Run two services on a database of this server, with this catalogue; the first one finds these IOCs alone."""
     ports = take_ports(2)
     prefix = f"S{secrets.token_hex(4)}:"
     (folder / "pvs.csv").write_text(catalogue)
@@ -304,7 +312,8 @@ async def pair(folder: Path, server: dict[str, Any], database: str, catalogue: s
     proxy = Proxy(folder / "way", f"{server['host']}/.s.PGSQL.{server['port']}")
     await proxy.open()
     members = []
-    for port, host in zip(ports, (proxy.folder, server["host"]), strict=True):
+    ways = zip(ports, (proxy.folder, server["host"]), (first_finds, ADDR_LIST), strict=True)
+    for port, host, finds in ways:
         settings = {
             "prefix": prefix,
             "port": port,
@@ -313,7 +322,8 @@ async def pair(folder: Path, server: dict[str, Any], database: str, catalogue: s
             "standby": True,
             "database": {"dsn": f"postgresql://{server['user']}@/{database}?host={host}&port={server['port']}"},
             "catalogue": {"files": ["pvs.csv"]},
-            "ca": {"addr_list": [a for a in ADDR_LIST if a not in {f"{LOOPBACK}:{p}" for p in ports}]},
+            "ca": {"addr_list": [a for a in finds if a not in {f"{LOOPBACK}:{p}" for p in ports}]},
+            **settings_of_both,
         }
         file = folder / f"{port}.yaml"
         file.write_text(yaml.safe_dump(settings))
@@ -342,6 +352,19 @@ async def pair(folder: Path, server: dict[str, Any], database: str, catalogue: s
                 member.process.wait()
         await proxy.refuse()
         give_ports(ports)
+
+
+async def reached(server: dict[str, Any], database: str, member: Member) -> tuple[int, int]:
+    """How many PVs it has told that it reaches, and of how many."""
+    connection = await asyncpg.connect(**server, database=database)
+    try:
+        row = await connection.fetchrow(
+            "SELECT connected, total FROM service_reach WHERE service LIKE $1",
+            f"squirrel-ioc {member.process.pid} on %",
+        )
+        return (row["connected"], row["total"]) if row is not None else (0, 0)
+    finally:
+        await connection.close()
 
 
 async def lease(server: dict[str, Any], database: str) -> tuple[int, str]:

@@ -70,13 +70,24 @@ def _findings(report: DatabaseReport, standby: bool) -> list[Finding]:
     return findings
 
 
+def _named(report: DatabaseReport, service: str) -> str:
+    """With what it reaches, where that is known."""
+    reach = report.reaches.get(service)
+    return service if reach is None else f"{service} ({reach})"
+
+
 def _services(report: DatabaseReport, standby: bool) -> Finding:
     if not report.services:
         return Finding("services", Verdict.OK, "no service runs on this database")
     waiting = [name for name in report.services if name != report.active]
-    text = f"active: {report.active or 'none'}"
+    text = f"active: {_named(report, report.active) or 'none'}"
     if waiting:
-        return Finding("services", Verdict.OK, f"{text}; standing by: {', '.join(waiting)}")
+        text = f"{text}; standing by: {', '.join(_named(report, name) for name in waiting)}"
+        ours = report.reaches.get(report.active)
+        if ours and any(report.reaches[name].clearly_exceeds(ours) for name in waiting if name in report.reaches):
+            advice = "see what cuts the active one off; it hands over after standby_prefer_s"
+            return Finding("services", Verdict.WARNING, text, advice)
+        return Finding("services", Verdict.OK, text)
     if standby:
         return Finding("services", Verdict.WARNING, f"{text}; nobody stands by", "start the service on the other host")
     return Finding("services", Verdict.OK, text)

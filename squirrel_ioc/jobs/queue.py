@@ -92,6 +92,11 @@ class Jobs:
         return self._board.queued
 
     @property
+    def idle(self) -> bool:
+        """Whether no job runs, and none waits."""
+        return not self._board.unfinished()
+
+    @property
     def recent(self) -> list[JobInfo]:
         """The last 50 jobs, newest first."""
         return self._board.recent

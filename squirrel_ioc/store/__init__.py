@@ -6,6 +6,7 @@ from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.events import RESYNC, DbStatus, StoreEvent
 from squirrel_ioc.store.inspect import DatabaseReport, inspect
 from squirrel_ioc.store.lease import Lease, boot_clock
+from squirrel_ioc.store.reach import ReachWatch
 from squirrel_ioc.store.store import Store
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "RESYNC",
     "EmbeddedServer",
     "Lease",
+    "ReachWatch",
     "boot_clock",
     "DatabaseReport",
     "inspect",

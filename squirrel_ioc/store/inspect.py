@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,12 +12,14 @@ from typing import Final
 import asyncpg
 
 from squirrel_ioc.config import DatabaseSettings
+from squirrel_ioc.model.reach import Reach
 from squirrel_ioc.resources import migrations_dir
 from squirrel_ioc.store.database import Target
 from squirrel_ioc.store.embedded import EmbeddedServer
 from squirrel_ioc.store.failures import translated
 from squirrel_ioc.store.lease import active_service
 from squirrel_ioc.store.migrations import pending, read_migrations
+from squirrel_ioc.store.reach import reaches
 from squirrel_ioc.store.watch import HOLDER, SERVICE_KEY
 
 __all__ = ["DatabaseReport", "inspect"]
@@ -29,7 +32,10 @@ SELECT current_setting('server_version') AS version, current_setting('server_enc
 
 @dataclass(frozen=True)
 class DatabaseReport:
-    """What there is. `pending` are the names of migrations that it lacks; `services` run on it, `active` works."""
+    """What there is. `pending` are the names of migrations that it lacks; `services` run on it, `active` works.
+
+    `reaches`: how much of the machine, for those of the services that have told it.
+    """
 
     description: str
     version: str
@@ -41,6 +47,7 @@ class DatabaseReport:
     pending: tuple[str, ...]
     services: tuple[str, ...]
     active: str
+    reaches: Mapping[str, Reach]
 
 
 async def inspect(settings: DatabaseSettings, state_dir: Path) -> DatabaseReport:
@@ -82,4 +89,5 @@ async def _report(connection: asyncpg.Connection, description: str) -> DatabaseR
         pending=tuple(missing),
         services=names,
         active=await active_service(connection) or (names[0] if len(names) == 1 else ""),
+        reaches={} if missing else await reaches(connection),
     )

@@ -59,7 +59,11 @@ _RENEW = """
 UPDATE service_lease SET expires = clock_timestamp() + $2 * interval '1 second' WHERE generation = $1 RETURNING true
 """
 _GIVE_BACK = """
-WITH given AS (UPDATE service_lease SET holder = '', expires = 'epoch' WHERE generation = $1 RETURNING true)
+WITH given AS (
+    UPDATE service_lease
+    SET holder = '', expires = 'epoch', handed_over = CASE WHEN $2 THEN clock_timestamp() ELSE handed_over END
+    WHERE generation = $1 RETURNING true
+)
 SELECT pg_notify('squirrel_lease', '') FROM given
 """
 _FENCE = "SELECT true FROM service_lease WHERE generation = $1 FOR KEY SHARE"
@@ -185,8 +189,11 @@ class Lease:
             self._seen = holder
             _log.info("standing by: %s is the active one", holder)
 
-    async def give_back(self) -> None:
-        """Let the other one take over at once. Nothing, when the lease is lost. Bounded."""
+    async def give_back(self, *, gives_way: bool = False) -> None:
+        """Let the other one take over at once. Nothing, when the lease is lost. Bounded.
+
+        `gives_way` to one that reaches more of the machine: when that was is kept.
+        """
         if self._keeping is not None:
             async with self._asking:
                 self._keeping.cancel()
@@ -197,7 +204,7 @@ class Lease:
             return
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await (await self._connected()).execute(_GIVE_BACK, self._generation)
+                await (await self._connected()).execute(_GIVE_BACK, self._generation, gives_way)
         except (*UNREACHABLE, asyncpg.PostgresError, StoreError) as exc:
             self._disconnect()
             _log.warning("the lease could not be given back, it runs out in %g s: %s", LEASE_S, reason(exc))

@@ -17,6 +17,7 @@ from squirrel_ioc.model.catalogue import Catalogue, Entry
 from squirrel_ioc.model.frame import Frame
 from squirrel_ioc.model.inventory import Edit, Summary
 from squirrel_ioc.model.job import JobInfo, JobKind
+from squirrel_ioc.model.reach import Reach
 from squirrel_ioc.model.snapshot import History, NewSnapshot, Snapshot, SnapshotChange, SnapshotFilter
 from squirrel_ioc.resources import migrations_dir
 from squirrel_ioc.store._threads import in_thread
@@ -31,6 +32,7 @@ from squirrel_ioc.store.lease import Lease, active_service
 from squirrel_ioc.store.lists import ChannelLists
 from squirrel_ioc.store.metas import Metas
 from squirrel_ioc.store.migrations import pending, prepare, read_migrations
+from squirrel_ioc.store.reach import ReachWatch
 from squirrel_ioc.store.snapshots import Snapshots
 from squirrel_ioc.store.transfer import Transfer
 from squirrel_ioc.store.watch import Watch
@@ -149,6 +151,10 @@ class Store:
     def acts(self) -> bool:
         """Whether this service may act on the outside, now; from any thread. One that works alone always may."""
         return self.lease is None or self.lease.held
+
+    def reach_watch(self, prefer_s: float, reach: Callable[[], Reach]) -> ReachWatch | None:
+        """What tells the other one of two services how much of the machine this one reaches; None for one alone."""
+        return None if self.lease is None else ReachWatch(self._database, self.lease, prefer_s, reach)
 
     @property
     def pool(self) -> asyncpg.Pool:

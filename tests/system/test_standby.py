@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,13 +19,16 @@ from control_pvs import until
 from ioc_process import IocProcess
 from postgres import execute
 from running import environment
-from standby import Member, Pair, lease, pair
+from standby import Member, Pair, lease, pair, reached
 
 from squirrel_ioc.config import DatabaseSettings
 from squirrel_ioc.store import EmbeddedServer
 
 # 5 s, says the documentation; the bench measures it. Here others may use the processor.
 TAKEOVER_S = 20.0
+
+WAIT_S = 60.0
+PREFER_S = 1
 
 RECORDS = """
 record(ao, "{r}A") {{ field(VAL, "0") field(PINI, "YES") }}
@@ -195,6 +198,60 @@ async def test_a_clean_stop_hands_over_at_once(two: tuple[Pair, str]) -> None:
     await both.first.stop()
     for member in (both.first, both.second):
         assert "ERROR" not in member.log.read_text()
+
+
+async def test_who_reaches_more_is_active(
+    folder: Path, postgres_template: EmbeddedServer, database: DatabaseSettings
+) -> None:
+    """Not in the middle of a job; and it stays so."""
+    assert database.dsn is not None
+    server, name = postgres_template.connect_args, urlsplit(database.dsn.get_secret_value()).path.lstrip("/")
+    r = f"R{secrets.token_hex(3)}:"
+    catalogue = CATALOGUE.format(r=r) + f"{r}FAR,,\n"
+    far_away = f'record(ao, "{r}FAR") {{}}'
+    with IocProcess(RECORDS.format(r=r)) as near, IocProcess(far_away) as far, ExitStack() as stack:
+        first_finds = [near.address, far.address]
+        async with pair(folder, server, name, catalogue, first_finds=first_finds, standby_prefer_s=PREFER_S) as both:
+            await both.second.stop()
+            far.close()
+            elsewhere = stack.enter_context(IocProcess(far_away))
+            assert elsewhere.address not in first_finds
+            await restoring(both, r)
+            # Started anew, it finds it at once: libca searches ever more slowly for what it has lost.
+            await restart(both.second)
+            deadline = time.monotonic() + WAIT_S
+            while (now := await reached(server, name, both.second)) != (3, 3):
+                assert time.monotonic() < deadline, now
+                await asyncio.sleep(0.1)
+            await beats(both, 3 * PREFER_S)
+            assert await reached(server, name, both.first) == (2, 3)
+            assert await both.label("RESTORE:STATUS") == "Running"
+            both.check_turns(both.first)
+
+            ended = time.monotonic()
+            assert await both.put("JOB:ABORT", 1)
+            took = await both.taken_over(both.second, ended)
+            print(f"cut off from an IOC: handed over {took:.2f} s after the job")
+            await both.first.says("handing over: squirrel-ioc")
+            assert "reaches 3 of 3 PVs, this service 2 of 3 PVs, for 1 s" in both.first.log.read_text()
+            after = await lease(server, name)
+            assert after[1].startswith(f"squirrel-ioc {both.second.process.pid} on")
+            both.search_again()
+            assert await both.put("SNAP:TRIGGER", 1)
+            assert await both.label("SNAP:STATUS") == "OK"
+
+            await both.first.says("standing by: squirrel-ioc", timeout_s=WAIT_S)
+            await beats(both, 3 * PREFER_S)
+            assert await lease(server, name) == after
+            both.check_turns(both.first, both.second)
+
+
+async def beats(both: Pair, seconds: int) -> None:
+    """Wait until the active one has beaten for so many seconds more."""
+    heard: list[int] = []
+    monitor = aioca.camonitor(both.pv("HEARTBEAT"), heard.append)
+    await until(lambda: heard and heard[-1] > heard[0] + seconds, WAIT_S)
+    monitor.close()
 
 
 async def test_who_does_not_share_is_refused(two: tuple[Pair, str], folder: Path) -> None:
