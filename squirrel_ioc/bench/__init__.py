@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from squirrel_ioc.bench._faults import Faults
 from squirrel_ioc.bench._figures import JUDGED_COUNT, Figure, machine_description
+from squirrel_ioc.bench._interruption import heed_signals
 from squirrel_ioc.bench._measure import Progress
 from squirrel_ioc.bench._report import print_report, progress_display, write_json
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, IOCS, Rig
@@ -65,8 +65,7 @@ def _run(
     areas: int = 1,
     iocs: int = IOCS,
 ) -> bool:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    heed_signals()
     setup = f"{iocs} IOCs, ca.timeout_s {CA_TIMEOUT_S:g}, {about}"
     machine = {"setup": setup, **machine_description()}
     figures: list[Figure] = []
@@ -83,10 +82,3 @@ def _run(
         write_json(json_file, figures, machine, count)
     judged = count == JUDGED_COUNT
     return not any(figure.verdict(judged=judged) in ("FAILED", "MISS") for figure in figures)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    """Ctrl-C and SIGTERM: stop everything, once. A second one must not interrupt the stopping, which is bounded."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt

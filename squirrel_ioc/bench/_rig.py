@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
+from squirrel_ioc.bench._interruption import held_back
 from squirrel_ioc.bench._peer_process import MeasurementError, PeerProcess
 from squirrel_ioc.bench._server import Server, running_server, stop_server
 from squirrel_ioc.bench._service import CONTROL, Service
@@ -105,20 +106,24 @@ class Rig:
         made = self._settings(port, catalogue or self._catalogue(absent, ramped), dsn, standby=standby)
         settings.write_text(json.dumps(made | {"areas": dict(areas or {})}))
         service = Service(settings, port, self.folder / f"service{self._services}.log", self.new_client)
-        service.start()
-        try:
-            yield service
-        except MeasurementError as e:
+        with ExitStack() as stack:
+            with held_back():
+                service.start()
+                stack.callback(self._stop_service, service, own_database=dsn is None)
             try:
-                service.check_runs()
-            except MeasurementError as ended:
-                raise ended from e
-            raise
-        finally:
-            service.client.stop()
-            if not service.stop() and dsn is None:
-                # It could not stop its database.
-                stop_server(EmbeddedServer(self.state_dir))
+                yield service
+            except MeasurementError as e:
+                try:
+                    service.check_runs()
+                except MeasurementError as ended:
+                    raise ended from e
+                raise
+
+    def _stop_service(self, service: Service, *, own_database: bool) -> None:
+        service.client.stop()
+        if not service.stop() and own_database:
+            # It could not stop its database.
+            stop_server(EmbeddedServer(self.state_dir))
 
     @contextmanager
     def server(self) -> Iterator[Server]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import psutil
 
+from squirrel_ioc.bench._interruption import held_back
 from squirrel_ioc.bench._peer_process import MeasurementError, PeerProcess
 from squirrel_ioc.sim import LOOPBACK
 
@@ -40,7 +41,7 @@ class Service:
     def start(self) -> None:
         """Start it, and a client."""
         self.started = time.perf_counter()
-        with self._log.open("ab") as output:
+        with held_back(), self._log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "squirrel_ioc", "run", "--config", self.settings],
                 stdin=subprocess.DEVNULL,
@@ -50,7 +51,7 @@ class Service:
                 process_group=0,
                 env={k: v for k, v in os.environ.items() if not k.startswith(("EPICS_CA", "SQUIRREL_"))},
             )
-        self.client = self._new_client(self.addr_list)
+            self.client = self._new_client(self.addr_list)
 
     def renew_client(self) -> None:
         """A client that has not searched for anything yet: one that has lost its channels waits for long."""

@@ -17,6 +17,7 @@ import psutil
 
 from squirrel_ioc.bench._figures import Target
 from squirrel_ioc.bench._impaired import NO_PENALTY
+from squirrel_ioc.bench._interruption import held_back
 from squirrel_ioc.bench._measure import Measurements, Progress, restore, snapshot, wait_connected
 from squirrel_ioc.bench._peer_process import MeasurementError
 from squirrel_ioc.bench._rig import CA_TIMEOUT_S, Rig, Service
@@ -138,7 +139,9 @@ class Workers:
             service.wait_logged("control PVs")
             workers: list[subprocess.Popen[bytes]] = []
             try:
-                workers += [self._start(service, k) for k in range(number)]
+                for k in range(number):
+                    with held_back():
+                        workers.append(self._start(service, k))
                 yield service, workers
             finally:
                 _stop(workers)
